@@ -1,0 +1,322 @@
+"""Files that survive a crash: temp + fsync + rename + fsync(dir), locks, safe opening, hashing.
+
+Every change of a file that ckptsync cares for goes through this module, so that a test can stop the
+process before any single one of them. What POSIX promises and we rely on: rename within one folder
+is atomic; a name is durable once its folder is synced. A failed fsync is an error for good: it is
+never tried again and called a success.
+
+Source: the write order is that of restic's and borg's local repositories.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+import secrets
+import stat
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from . import names
+from .errors import CorruptError, LockedError, NothingFoundError, UnsafePathError, storage_error
+
+CHUNK = 1 << 20
+# Folders on some file systems cannot be synced at all; that is no failure. EIO is one.
+_NO_DIRECTORY_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_DIRECTORY_SYNC:
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def make_folder(folder: Path) -> None:
+    """Create a folder and its parents durably; nothing happens when it exists."""
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    try:
+        os.mkdir(folder)
+    except FileExistsError:
+        if not folder.is_dir():
+            raise UnsafePathError(f"{folder} is a file where a folder is needed") from None
+    except OSError as error:
+        raise storage_error(error, folder) from error
+    else:
+        sync_folder(folder.parent)
+
+
+def write_file(path: Path, write: Callable[[BinaryIO], None]) -> None:
+    """Write a file so that it exists whole or not at all, also after a power cut.
+
+    Args:
+        path: where it shall be; its folder must exist. What was there is replaced in one step.
+        write: receives a binary file, open for reading and writing, and fills it.
+
+    Raises:
+        StorageError: the disk is full, read-only or failing; nothing has changed then.
+    """
+    temporary = path.with_name(names.temporary_name(path.name, secrets.token_hex(4)))
+    try:
+        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        try:
+            with os.fdopen(descriptor, "w+b") as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.rename(temporary, path)
+        except BaseException:
+            _remove_quietly(temporary)
+            raise
+        sync_folder(path.parent)
+    except OSError as error:
+        raise storage_error(error, path) from error
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write bytes as `write_file` does."""
+
+    def write(file: BinaryIO) -> None:
+        file.write(data)
+
+    write_file(path, write)
+
+
+def append_line(path: Path, line: bytes) -> None:
+    """Append one line durably in a single write; the caller holds the lock of the file."""
+    created = not path.exists()
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            written = os.write(descriptor, line)
+            while written < len(line):
+                written += os.write(descriptor, line[written:])
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        if created:
+            sync_folder(path.parent)
+    except OSError as error:
+        raise storage_error(error, path) from error
+
+
+def copy_file(source: Path, target: Path, *, size_bytes: int | None = None, digest: str | None = None) -> str:
+    """Copy a file durably and hash it in the same pass; return its digest.
+
+    Raises:
+        CorruptError: the bytes are not those of `size_bytes` and `digest`; the target is untouched then.
+    """
+    hasher = hashlib.sha256()
+    copied = 0
+
+    def write(file: BinaryIO) -> None:
+        nonlocal copied
+        with open_regular(source) as opened:
+            while chunk := opened.read(CHUNK):
+                hasher.update(chunk)
+                file.write(chunk)
+                copied += len(chunk)
+        found = "sha256:" + hasher.hexdigest()
+        if (size_bytes is not None and copied != size_bytes) or (digest is not None and found != digest):
+            raise CorruptError(
+                f"{source} has changed: expected {size_bytes} bytes with {digest}, found {copied} bytes with {found}",
+                hint="run 'ckptsync fetch' again",
+            )
+
+    write_file(target, write)
+    return "sha256:" + hasher.hexdigest()
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Give a file a second name, or a durable copy where the file system has no hard links."""
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        raise
+    except OSError:
+        copy_file(source, target)
+    else:
+        sync_folder(target.parent)
+
+
+def rename(source: Path, target: Path) -> None:
+    """Rename durably, also into another folder of the same file system."""
+    try:
+        os.rename(source, target)
+        sync_folder(target.parent)
+        if source.parent != target.parent:
+            sync_folder(source.parent)
+    except OSError as error:
+        raise storage_error(error, target) from error
+
+
+def remove_file(path: Path) -> None:
+    """Remove a file; nothing happens when it is gone. Durable once its folder is synced."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise storage_error(error, path) from error
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder and all that is in it, following no links; nothing happens when it is gone."""
+    try:
+        with os.scandir(path) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    remove_folder(Path(entry.path))
+                else:
+                    remove_file(Path(entry.path))
+        os.rmdir(path)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise storage_error(error, path) from error
+
+
+def _remove_quietly(path: Path) -> None:
+    with suppress(OSError):  # clean-up after a failure: the failure itself is what gets reported
+        os.unlink(path)
+
+
+def sweep_temporaries(folder: Path) -> int:
+    """Remove what interrupted writes left in a folder; the caller holds its lock. Returns how many."""
+    swept = 0
+    for name in list_names(folder):
+        if names.is_temporary(name):
+            remove_file(folder / name)
+            swept += 1
+    return swept
+
+
+def list_names(folder: Path) -> list[str]:
+    """Return the names in a folder in order; none when it does not exist."""
+    try:
+        return sorted(os.listdir(folder))
+    except FileNotFoundError:
+        return []
+
+
+def open_regular(path: Path, *, follow: bool = False) -> BinaryIO:
+    """Open a regular file for reading; never a pipe, device or folder, and no link unless asked.
+
+    Args:
+        path: the file.
+        follow: accept a symbolic link, for paths that a person typed.
+
+    Raises:
+        NothingFoundError: it does not exist.
+        UnsafePathError: it is no regular file.
+    """
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW)
+    try:
+        descriptor = os.open(path, flags)
+    except FileNotFoundError:
+        raise NothingFoundError(f"{path} does not exist") from None
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO, errno.EMLINK):
+            raise UnsafePathError(f"{path} is a link or no regular file") from None
+        raise storage_error(error, path) from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise UnsafePathError(f"{path} is no regular file")
+    return os.fdopen(descriptor, "rb")
+
+
+def read_bytes(path: Path, *, limit: int) -> bytes:
+    """Read a small regular file whole.
+
+    Raises:
+        NothingFoundError: it does not exist.
+        UnsafePathError: it is no regular file.
+        CorruptError: it is larger than `limit` bytes.
+    """
+    with open_regular(path) as file:
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise CorruptError(f"{path} is larger than {limit} bytes, which is no size for such a file")
+    return data
+
+
+def sha256_file(path: Path) -> str:
+    """Return `sha256:<hex>` of a regular file."""
+    hasher = hashlib.sha256()
+    with open_regular(path) as file:
+        while chunk := file.read(CHUNK):
+            hasher.update(chunk)
+    return "sha256:" + hasher.hexdigest()
+
+
+def safe_join(folder: Path, relative: str) -> Path:
+    """Join a path from outside below a folder.
+
+    Raises:
+        UnsafePathError: it would leave the folder, or a part of it on disk is a link.
+    """
+    path = folder
+    for part in names.check_relative(relative):
+        if path.is_symlink():
+            raise UnsafePathError(f"{path} is a link; nothing is written through links")
+        path = path / part
+    return path
+
+
+def free_bytes(path: Path) -> int:
+    """Return how many bytes may still be written where a path lies or will lie."""
+    while not path.exists():
+        path = path.parent
+    usage = os.statvfs(path)
+    return usage.f_bavail * usage.f_frsize
+
+
+@contextmanager
+def locked(path: Path, *, what: str, wait_seconds: float = 0.0) -> Iterator[None]:
+    """Hold an exclusive lock that the kernel drops when the process dies.
+
+    Args:
+        path: the lock's file; it stays.
+        what: what is protected, for the message.
+        wait_seconds: how long to wait for another holder.
+
+    Raises:
+        LockedError: somebody else holds it.
+    """
+    make_folder(path.parent)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise storage_error(error, path) from error
+    try:
+        deadline = time.monotonic() + wait_seconds
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
+                    raise LockedError(
+                        f"{what} is in use by another process" + (f" (process {holder})" if holder.isdigit() else ""),
+                        hint="wait until it has ended, then run the same command again",
+                    ) from None
+                time.sleep(0.05)
+        with suppress(OSError):  # who holds it, for the message above; on a full disk the lock must still work
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,185 @@
+"""The head of a scenario: which set the next session starts from. Written last, read first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from . import fsio, jsonio, names
+from .errors import CkptsyncError, NothingFoundError
+from .findings import Finding, warning
+from .layout import TrainingTree
+from .manifest import Manifest
+from .sets import SetState, StoredSet, newest
+
+SCHEMA = "ckptsync.head/1"
+_MAX_HEAD_BYTES = 1 << 16
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best set so far.
+
+    Args:
+        stem: its stem.
+        digest: its manifest's digest.
+        score: what it is best by: the mean reward of the last episodes.
+    """
+
+    stem: str
+    digest: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Head:
+    """What a head file says.
+
+    Args:
+        scenario: whose head it is.
+        stem: the set's stem.
+        digest: its manifest's digest.
+        lineage: its lineage.
+        generation: its generation.
+        num_timesteps: its N.
+        best: the best set so far, never removed by retention.
+    """
+
+    scenario: str
+    stem: str
+    digest: str
+    lineage: str
+    generation: int
+    num_timesteps: int
+    best: Best | None = None
+
+    @classmethod
+    def of(cls, manifest: Manifest, best: Best | None = None) -> Head:
+        """Make the head that names a set."""
+        return cls(
+            manifest.scenario,
+            manifest.stem,
+            manifest.digest,
+            manifest.lineage,
+            manifest.generation,
+            manifest.num_timesteps,
+            best,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the head as it stands in its file."""
+        best = self.best
+        return {
+            "schema": SCHEMA,
+            "scenario": self.scenario,
+            "set": self.stem,
+            "digest": self.digest,
+            "lineage": self.lineage,
+            "generation": self.generation,
+            "num_timesteps": self.num_timesteps,
+            "best": {"set": best.stem, "digest": best.digest, "score": best.score} if best else None,
+        }
+
+    @classmethod
+    def from_json(cls, value: Any) -> Head:
+        """Parse what `to_json` gave. Raises ValueError when it is anything else."""
+        try:
+            if value["schema"] != SCHEMA:
+                raise ValueError(f"its schema is {value['schema']!r}, expected {SCHEMA!r}")
+            best = value["best"]
+            return cls(
+                scenario=str(value["scenario"]),
+                stem=names.check_component(value["set"]),
+                digest=str(value["digest"]),
+                lineage=str(value["lineage"]),
+                generation=int(value["generation"]),
+                num_timesteps=int(value["num_timesteps"]),
+                best=Best(names.check_component(best["set"]), str(best["digest"]), float(best["score"]))
+                if best
+                else None,
+            )
+        except (KeyError, TypeError, CkptsyncError) as error:
+            raise ValueError(f"it is no head: {error!r}") from None
+
+
+def read_head(tree: TrainingTree, scenario: str) -> Head | None:
+    """Read a scenario's head; None when there is none.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    try:
+        return Head.from_json(jsonio.parse(fsio.read_bytes(tree.head(scenario), limit=_MAX_HEAD_BYTES)))
+    except NothingFoundError:
+        return None
+    except CkptsyncError as error:
+        raise ValueError(error.message) from None
+
+
+def write_head(tree: TrainingTree, head: Head) -> None:
+    """Move a scenario's head in one step."""
+    fsio.write_bytes(tree.head(head.scenario), jsonio.pretty(head.to_json()))
+
+
+def remove_head(tree: TrainingTree, scenario: str) -> None:
+    """Take a scenario's head away, so that the next session begins from zero."""
+    fsio.remove_file(tree.head(scenario))
+    if tree.checkpoints.is_dir():
+        fsio.sync_folder(tree.checkpoints)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a scenario stands in a tree.
+
+    Args:
+        head: the head, when its file is sound and its set is there.
+        candidates: sets to start from, best first: the head's, then the others, newest first. Each is
+            to be checked before use; the first sound one counts.
+        findings: a damaged head, a head whose set is gone, torn and damaged sets.
+    """
+
+    head: Head | None
+    candidates: tuple[StoredSet, ...]
+    findings: tuple[Finding, ...]
+
+
+def standing(tree: TrainingTree, stored: list[StoredSet], scenario: str) -> Standing:
+    """Say where a scenario stands: its head and, in order, the sets that a session may start from.
+
+    Sets newer than a sound head are no candidates: moving the head forward is what `restore` does.
+
+    Args:
+        tree: the tree.
+        stored: what `scan` found in its `checkpoints`.
+        scenario: whose standing.
+    """
+    findings: list[Finding] = []
+    head: Head | None = None
+    try:
+        head = read_head(tree, scenario)
+    except ValueError as error:
+        findings.append(warning("head.damaged", names.head_name(scenario), actual=str(error)))
+    findings += [s.finding for s in stored if s.scenario == scenario and s.finding is not None]
+    candidates = newest(stored, scenario)
+    if head is not None:
+        at_head = [s for s in candidates if s.manifest is not None and s.manifest.digest == head.digest]
+        if not at_head:
+            findings.append(warning("head.damaged", names.head_name(scenario), head.stem, "the set is not there"))
+        known = head
+        older = [
+            s
+            for s in candidates
+            if s not in at_head
+            and (s.state is SetState.UNSEALED or s.order <= (known.lineage, known.generation, known.num_timesteps))
+        ]
+        candidates = at_head + older
+    return Standing(head, tuple(candidates), tuple(findings))
+
+
+def tree_scenarios(stored: list[StoredSet], folder: Path) -> list[str]:
+    """Return every scenario that a folder has sets or a head of, in order."""
+    found = {s.scenario for s in stored}
+    found |= {n[: -len(names.HEAD_SUFFIX)] for n in fsio.list_names(folder) if n.endswith(names.HEAD_SUFFIX)}
+    return sorted(found)

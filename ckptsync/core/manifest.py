@@ -1,0 +1,330 @@
+"""The manifest: the seal of a checkpoint.
+
+It names the set's files with sizes and digests, says what the set holds and where it comes from, and
+carries its own digest. It is written last, so its presence is the commit. The file is one line of
+canonical JSON whose last field is `digest`: the sha256 of the same object without that field. The
+serialised form is the promise, not these classes: unknown fields are kept, a field never changes
+its meaning, another schema number means a form that older versions refuse.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from . import jsonio, names
+from .errors import UnsafePathError
+from .findings import Finding, blocker
+from .signature import Signature
+
+SCHEMA = "ckptsync.manifest/1"
+MAX_MANIFEST_BYTES = 16 << 20
+KINDS = ("periodic", "time", "emergency", "final", "best", "request", "adopted")
+FIDELITIES = ("exact", "state", "weights")
+ROLES = ("model", "resume", "environment", "vecnormalize", "replay")
+
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
+_DIGEST_TAIL = re.compile(rb',"digest":"(sha256:[0-9a-f]{64})"\}\n?\Z')
+
+
+class ManifestError(Exception):
+    """A manifest cannot be used; `finding` says why."""
+
+    def __init__(self, finding: Finding) -> None:
+        super().__init__(str(finding))
+        self.finding = finding
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """One file of a set.
+
+    Args:
+        path: relative to the manifest's folder, with `/`.
+        role: one of ROLES.
+        size_bytes: its length.
+        digest: sha256 of its bytes.
+        content: sha256 over the tensor members alone, for models: SB3 stamps the time into its zip,
+            so two saves of equal weights differ in `digest` and agree in `content`.
+    """
+
+    path: str
+    role: str
+    size_bytes: int
+    digest: str
+    content: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the entry as it stands in the manifest."""
+        entry = {"path": self.path, "role": self.role, "size_bytes": self.size_bytes, "digest": self.digest}
+        return entry if self.content is None else {**entry, "content": self.content}
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The set that a session resumed from: enough to follow a lineage when that set is gone.
+
+    Args:
+        session: the session that made it, or None outside any session.
+        num_timesteps: its N.
+        digest: its manifest's digest.
+    """
+
+    session: str | None
+    num_timesteps: int
+    digest: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the origin as it stands in the manifest."""
+        return {"session": self.session, "num_timesteps": self.num_timesteps, "digest": self.digest}
+
+    @classmethod
+    def from_json(cls, value: Any) -> Origin:
+        """Parse what `to_json` gave. Raises ValueError when it is anything else."""
+        if not isinstance(value, dict):
+            raise ValueError("an origin is an object")
+        session = value.get("session")
+        if not isinstance(session, str | None):
+            raise ValueError("an origin's session is a text")
+        return cls(session, _count(value, "num_timesteps"), _digest(value, "digest"))
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What is known of a sealed set.
+
+    Args:
+        scenario: the task that it belongs to.
+        num_timesteps: transitions, summed over all environments.
+        kind: why it was saved, one of KINDS.
+        files: its files, the model first.
+        signature: which network it holds.
+        lineage: id of the chain that it belongs to.
+        generation: counter of sessions in the lineage.
+        session: id of the session that made it; None outside any session.
+        version: the user's word for the task (reward, physics).
+        parent: digest of the manifest before it in the chain.
+        resumed_from: what its session resumed from; None when that began from zero.
+        captured: one of FIDELITIES.
+        captured_reasons: why it is no more than that.
+        versions: of Python and the libraries that wrote it.
+        metrics: numbers at the time of saving, such as `ep_rew_mean`.
+        created_at: ISO 8601, UTC; for people, never for order.
+        extra: fields of newer versions, kept as they are.
+        digest: of the manifest itself; empty until sealed.
+    """
+
+    scenario: str
+    num_timesteps: int
+    kind: str
+    files: tuple[FileEntry, ...]
+    signature: Signature
+    lineage: str
+    generation: int
+    session: str | None = None
+    version: str = "1"
+    parent: str | None = None
+    resumed_from: Origin | None = None
+    captured: str = "weights"
+    captured_reasons: tuple[str, ...] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    created_at: str = ""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    digest: str = ""
+
+    @property
+    def stem(self) -> str:
+        """The stem of the set's file names."""
+        return names.checkpoint_stem(self.scenario, self.num_timesteps)
+
+    @property
+    def model(self) -> FileEntry:
+        """The entry of the model file."""
+        return self.files[0]
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """Sort key within one lineage: (generation, N). Never time, never N alone."""
+        return (self.generation, self.num_timesteps)
+
+    def entry(self, role: str) -> FileEntry | None:
+        """Return the file of a role, or None."""
+        return next((entry for entry in self.files if entry.role == role), None)
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all files together."""
+        return sum(entry.size_bytes for entry in self.files)
+
+    def body(self) -> dict[str, Any]:
+        """Return the manifest as a JSON object without its own digest."""
+        return {
+            **self.extra,
+            "schema": SCHEMA,
+            "scenario": self.scenario,
+            "num_timesteps": self.num_timesteps,
+            "kind": self.kind,
+            "files": [entry.to_json() for entry in self.files],
+            "signature": self.signature.to_json(),
+            "lineage": self.lineage,
+            "generation": self.generation,
+            "session": self.session,
+            "version": self.version,
+            "parent": self.parent,
+            "resumed_from": self.resumed_from.to_json() if self.resumed_from else None,
+            "fidelity": {"captured": self.captured, "reasons": list(self.captured_reasons)},
+            "versions": dict(self.versions),
+            "metrics": dict(self.metrics),
+            "created_at": self.created_at,
+        }
+
+    def serialise(self) -> bytes:
+        """Return the bytes of the manifest file, with its own digest in it."""
+        body = jsonio.canonical(self.body())
+        digest = "sha256:" + hashlib.sha256(body).hexdigest()
+        return body[:-1] + b',"digest":"' + digest.encode() + b'"}\n'
+
+    @classmethod
+    def parse(cls, data: bytes, *, name: str = "manifest") -> Manifest:
+        """Parse a manifest file.
+
+        Args:
+            data: its bytes.
+            name: what to call it in findings.
+
+        Raises:
+            ManifestError: its bytes disagree with its own digest, a field is missing or wrong
+                (`manifest.damaged`), its schema is unknown (`manifest.schema`), or a path in it leads
+                outside (`path.escape`).
+        """
+        try:
+            value = jsonio.parse(data)
+            if not isinstance(value, dict):
+                raise ValueError("it is no object")
+            schema = value.get("schema")
+            if not isinstance(schema, str):
+                raise ValueError("it has no schema")
+            if schema != SCHEMA:
+                hint = "a newer ckptsync may read it" if schema.startswith("ckptsync.manifest/") else ""
+                raise ManifestError(blocker("manifest.schema", name, SCHEMA, schema, hint))
+            digest = _digest(value, "digest")
+            if not _carries_own_digest(data, value, digest):
+                raise ValueError("its bytes disagree with its own digest")
+            return cls._from_json(value, digest)
+        except UnsafePathError as error:
+            raise ManifestError(blocker("path.escape", name, actual=error.message)) from None
+        except ValueError as error:
+            raise ManifestError(blocker("manifest.damaged", name, actual=str(error))) from None
+
+    @classmethod
+    def _from_json(cls, value: dict[str, Any], digest: str) -> Manifest:
+        fidelity = value.get("fidelity")
+        if not isinstance(fidelity, dict) or fidelity.get("captured") not in FIDELITIES:
+            raise ValueError("field 'fidelity' is wrong")
+        scenario = _text(value, "scenario")
+        try:
+            names.check_scenario(scenario)
+        except Exception as error:
+            raise ValueError(f"field 'scenario' is wrong: {error}") from None
+        origin = value.get("resumed_from")
+        return cls(
+            scenario=scenario,
+            num_timesteps=_count(value, "num_timesteps"),
+            kind=_one_of(value, "kind", KINDS),
+            files=_files(value.get("files")),
+            signature=Signature.from_json(value.get("signature")),
+            lineage=_text(value, "lineage"),
+            generation=_count(value, "generation"),
+            session=_optional_text(value, "session"),
+            version=_text(value, "version"),
+            parent=_digest(value, "parent") if value.get("parent") is not None else None,
+            resumed_from=Origin.from_json(origin) if origin is not None else None,
+            captured=fidelity["captured"],
+            captured_reasons=tuple(str(reason) for reason in fidelity.get("reasons", ())),
+            versions={str(key): str(text) for key, text in _mapping(value, "versions").items()},
+            metrics=_metrics(value),
+            created_at=_text(value, "created_at"),
+            extra={key: kept for key, kept in value.items() if key not in _FIELDS},
+            digest=digest,
+        )
+
+
+_FIELDS = frozenset(
+    ["schema", "scenario", "num_timesteps", "kind", "files", "signature", "lineage", "generation", "session", "version", "parent", "resumed_from", "fidelity", "versions", "metrics", "created_at", "digest"]
+)
+
+
+def _carries_own_digest(data: bytes, value: dict[str, Any], digest: str) -> bool:
+    # The form that we write needs no second serialisation: cut the digest off and hash what is left.
+    tail = _DIGEST_TAIL.search(data)
+    if tail and "sha256:" + hashlib.sha256(data[: tail.start()] + b"}").hexdigest() == digest:
+        return True
+    body = {key: field for key, field in value.items() if key != "digest"}
+    return "sha256:" + hashlib.sha256(jsonio.canonical(body)).hexdigest() == digest
+
+
+def _files(value: Any) -> tuple[FileEntry, ...]:
+    if not isinstance(value, list) or not value:
+        raise ValueError("field 'files' is no list of files")
+    entries = []
+    for item in value:
+        if not isinstance(item, dict):
+            raise ValueError("field 'files' holds something that is no file")
+        path = _text(item, "path")
+        names.check_relative(path)
+        content = _digest(item, "content") if item.get("content") is not None else None
+        entries.append(
+            FileEntry(path, _one_of(item, "role", ROLES), _count(item, "size_bytes"), _digest(item, "digest"), content)
+        )
+    if len({entry.path.casefold() for entry in entries}) != len(entries):
+        raise ValueError("field 'files' names a file twice")
+    if entries[0].role != "model" or sum(entry.role == "model" for entry in entries) != 1:
+        raise ValueError("field 'files' must begin with the one model")
+    return tuple(entries)
+
+
+def _text(value: dict[str, Any], key: str) -> str:
+    if not isinstance(value.get(key), str):
+        raise ValueError(f"field {key!r} is no text")
+    return str(value[key])
+
+
+def _optional_text(value: dict[str, Any], key: str) -> str | None:
+    return None if value.get(key) is None else _text(value, key)
+
+
+def _one_of(value: dict[str, Any], key: str, allowed: tuple[str, ...]) -> str:
+    if value.get(key) not in allowed:
+        raise ValueError(f"field {key!r} is {value.get(key)!r}, expected one of {', '.join(allowed)}")
+    return str(value[key])
+
+
+def _count(value: dict[str, Any], key: str) -> int:
+    number = value.get(key)
+    if type(number) is not int or number < 0:
+        raise ValueError(f"field {key!r} is no count")
+    return number
+
+
+def _digest(value: dict[str, Any], key: str) -> str:
+    digest = value.get(key)
+    if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
+        raise ValueError(f"field {key!r} is no sha256 digest")
+    return digest
+
+
+def _metrics(value: dict[str, Any]) -> dict[str, float]:
+    metrics = _mapping(value, "metrics")
+    if not all(type(number) in (int, float) for number in metrics.values()):
+        raise ValueError("field 'metrics' holds something that is no number")
+    return {key: float(number) for key, number in metrics.items()}
+
+
+def _mapping(value: dict[str, Any], key: str) -> dict[str, Any]:
+    if not isinstance(value.get(key), dict):
+        raise ValueError(f"field {key!r} is no object")
+    return dict(value[key])

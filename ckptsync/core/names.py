@@ -1,0 +1,167 @@
+"""Ids and file names: the only place that builds or parses them.
+
+    <scenario>_checkpoint_<N>_steps.zip             the model of a set        stem = without the suffix
+    <scenario>_checkpoint_<N>_steps.manifest.json   its seal
+    <scenario>_checkpoint_<N>_steps.pending         intent: the set is being written
+    <scenario>_checkpoint_<N>_steps.deleting        intent: the set is being removed
+    <scenario>_head.json                            which set the next session starts from
+    <run>/s0003                                     a session's id
+
+Every name from outside (archives, services, manifests) passes `check_component` or
+`check_relative` before it touches a path.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from .errors import UnsafePathError, UsageError
+
+MANIFEST_SUFFIX = ".manifest.json"
+PENDING_SUFFIX = ".pending"
+DELETING_SUFFIX = ".deleting"
+MODEL_SUFFIX = ".zip"
+HEAD_SUFFIX = "_head.json"
+TEMPORARY_SUFFIX = ".tmp"
+
+MAX_COMPONENT_BYTES = 255
+MAX_SCENARIO_LENGTH = 100
+MAX_DIGITS = 18
+
+_STEM = re.compile(
+    rf"(?P<scenario>.+)_checkpoint_(?P<steps>0|[1-9][0-9]{{0,{MAX_DIGITS - 1}}})_steps", re.ASCII | re.DOTALL
+)
+# What SB3's CheckpointCallback writes with any other name_prefix: rl_model_2000_steps
+_CLASSIC_STEM = re.compile(
+    rf"(?P<scenario>.+)_(?P<steps>0|[1-9][0-9]{{0,{MAX_DIGITS - 1}}})_steps", re.ASCII | re.DOTALL
+)
+_SESSION = re.compile(r"(?P<run>.+)/s(?P<number>[0-9]{4,9})", re.ASCII | re.DOTALL)
+# C0 and C1 controls, line and paragraph separators, direction marks: none of them belongs into a name
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+@dataclass(frozen=True, order=True)
+class StemParts:
+    """What a stem says: the scenario and num_timesteps."""
+
+    scenario: str
+    num_timesteps: int
+
+
+def check_component(name: str, *, what: str = "file name") -> str:
+    """Return a name unchanged if it is one safe path component.
+
+    Raises:
+        UnsafePathError: when it is empty, `.` or `..`, holds a separator, a control character or a
+            lone surrogate, or is too long.
+    """
+    problem = None
+    if name in ("", ".", ".."):
+        problem = "it is empty or means a folder"
+    elif "/" in name or "\\" in name:
+        problem = "it holds a path separator"
+    elif _CONTROL.search(name):
+        problem = "it holds a control character"
+    else:
+        try:
+            if len(name.encode("utf-8")) > MAX_COMPONENT_BYTES:
+                problem = f"it is longer than {MAX_COMPONENT_BYTES} bytes"
+        except UnicodeEncodeError:
+            problem = "it is no valid Unicode"
+    if problem:
+        raise UnsafePathError(f"unsafe {what} {printable(name)}: {problem}")
+    return name
+
+
+def check_relative(path: str, *, what: str = "path") -> tuple[str, ...]:
+    """Split a relative path with `/` into safe components.
+
+    Raises:
+        UnsafePathError: when it is absolute, has a drive, or any component is unsafe.
+    """
+    if path.startswith("/") or re.match(r"[A-Za-z]:", path):
+        raise UnsafePathError(f"unsafe {what} {printable(path)}: it is absolute")
+    return tuple(check_component(part, what=what) for part in path.split("/"))
+
+
+def check_scenario(name: str) -> str:
+    """Return a scenario's (or run's) name unchanged if it may stand in file names.
+
+    Raises:
+        UsageError: when it may not.
+    """
+    try:
+        check_component(name, what="name")
+    except UnsafePathError as error:
+        raise UsageError(error.message, hint="use letters, digits, '-' and '_'") from None
+    if len(name) > MAX_SCENARIO_LENGTH or name.startswith((".", "-")) or name != name.strip():
+        raise UsageError(
+            f"{printable(name)} cannot be a name: at most {MAX_SCENARIO_LENGTH} characters, no leading '.' or '-', "
+            "no space at either end",
+            hint="use letters, digits, '-' and '_'",
+        )
+    return name
+
+
+def printable(text: str) -> str:
+    """Return foreign text quoted with every control character escaped, for messages and logs."""
+    return repr(text) if len(text) <= 200 else repr(text[:200]) + "..."
+
+
+def checkpoint_stem(scenario: str, num_timesteps: int) -> str:
+    """Build the stem of a set."""
+    return f"{check_scenario(scenario)}_checkpoint_{num_timesteps}_steps"
+
+
+def parse_stem(stem: str, *, classic: bool = False) -> StemParts | None:
+    """Parse the stem of a set, or return None.
+
+    Args:
+        stem: a file name without its suffix.
+        classic: also accept `<prefix>_<N>_steps`, which plain SB3 writes with a prefix of the user's.
+    """
+    match = _STEM.fullmatch(stem) or (_CLASSIC_STEM.fullmatch(stem) if classic else None)
+    return StemParts(match["scenario"], int(match["steps"])) if match else None
+
+
+def model_name(stem: str) -> str:
+    """Name of a set's model file."""
+    return stem + MODEL_SUFFIX
+
+
+def member_name(stem: str, role: str, extension: str) -> str:
+    """Name of another member of a set: `<stem>.<role>.<extension>`."""
+    return f"{stem}.{role}.{extension}"
+
+
+def head_name(scenario: str) -> str:
+    """Name of a scenario's head file."""
+    return check_scenario(scenario) + HEAD_SUFFIX
+
+
+def temporary_name(name: str, token: str) -> str:
+    """Name under which a file is written before it gets its own."""
+    return f".{name[:200]}.{token}{TEMPORARY_SUFFIX}"
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file is what an interrupted write left behind."""
+    return name.startswith(".") and name.endswith(TEMPORARY_SUFFIX)
+
+
+def session_id(run: str, number: int) -> str:
+    """Build a session's id: `cartpole_ppo/s0003`."""
+    return f"{check_scenario(run)}/s{number:04d}"
+
+
+def parse_session_id(text: str) -> tuple[str, int]:
+    """Split a session's id into run and number.
+
+    Raises:
+        UsageError: when it is no session id.
+    """
+    match = _SESSION.fullmatch(text)
+    if match is None:
+        raise UsageError(f"{printable(text)} is no session id", hint="a session id looks like cartpole_ppo/s0003")
+    return check_scenario(match["run"]), int(match["number"])

@@ -1,0 +1,265 @@
+"""What passes between a project and a session: the specification going in, events and the end marker coming out.
+
+session specification   JSON inside the kernel script; `boot` hands it to the script by a file
+events.jsonl            one line each: boot, start, save, retained, end, warning; written as things happen
+session_info.json       the end marker, written last, so its presence says that the session ended by itself
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from . import fsio, jsonio, names
+from .errors import ConfigError, CorruptError, NothingFoundError
+from .layout import DEFAULT_TREE
+from .manifest import Origin
+
+SPEC_SCHEMA = "ckptsync.session/1"
+INFO_SCHEMA = "ckptsync.session-info/1"
+MAX_INFO_BYTES = 16 << 20
+# The file that tells the script which session it is in
+SPEC_VARIABLE = "CKPTSYNC_SESSION"
+# Where a runner has mounted what the session was given; Kaggle's own place when unset
+INPUT_VARIABLE = "CKPTSYNC_INPUT_DIR"
+DEFAULT_INPUT = "/kaggle/input"
+
+# Why a session or a scenario in it ended
+CAUSES = ("target", "deadline", "steps", "request", "callback", "signal", "error", "exit")
+
+
+def now() -> str:
+    """Return the time for people: ISO 8601, UTC, seconds."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@dataclass(frozen=True)
+class ScenarioSpec:
+    """One scenario of a session.
+
+    Args:
+        name: the scenario.
+        total_timesteps: its target, summed over all sessions.
+    """
+
+    name: str
+    total_timesteps: int
+
+
+@dataclass(frozen=True)
+class SavePolicy:
+    """When to save and what to keep.
+
+    Args:
+        every_steps: a save at the first clean point at or after each multiple; None: not by steps.
+        every_seconds: a save when this long has passed since the last; None: not by time.
+        keep_last: how many of the newest sealed sets are kept (the best and the final ones on top).
+        save_best: also save when the mean reward is the best so far.
+    """
+
+    every_steps: int | None = 10_000
+    every_seconds: float | None = 180.0
+    keep_last: int = 5
+    save_best: bool = True
+
+
+@dataclass(frozen=True)
+class SessionSpec:
+    """What a session is told.
+
+    Args:
+        run: the run's name.
+        session: the session's id, `<run>/s0003`.
+        lineage: the lineage that it continues or begins.
+        generation: its generation in that lineage.
+        scenarios: what to train, in this order.
+        version: the user's word for the task.
+        tree: the training tree, relative to the working folder.
+        heads: scenario -> the set that the session must start from; a scenario without one begins at zero.
+        fresh: the user asked to begin from zero.
+        quick: this is a short session.
+        params: what `launch --set key=value` gave, for the script.
+        max_steps: end after this many transitions in this session (per scenario); None: no such limit.
+        budget_seconds: the wall clock that the runner allows; None: unlimited.
+        margin_seconds: how long before that the session begins to stop.
+        save: when to save and what to keep.
+        seed: for environments and models; None: not seeded.
+        script: the training script, relative to the kernel folder.
+    """
+
+    run: str
+    session: str
+    lineage: str
+    generation: int
+    scenarios: tuple[ScenarioSpec, ...]
+    version: str = "1"
+    tree: str = DEFAULT_TREE
+    heads: Mapping[str, Origin] = field(default_factory=dict)
+    fresh: bool = False
+    quick: bool = False
+    params: Mapping[str, Any] = field(default_factory=dict)
+    max_steps: int | None = None
+    budget_seconds: float | None = None
+    margin_seconds: float = 30.0
+    save: SavePolicy = field(default_factory=SavePolicy)
+    seed: int | None = 0
+    script: str = "train.py"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON object that travels in the kernel script."""
+        return {
+            "schema": SPEC_SCHEMA,
+            **asdict(self),
+            "scenarios": [asdict(scenario) for scenario in self.scenarios],
+            "heads": {scenario: origin.to_json() for scenario, origin in self.heads.items()},
+            "params": dict(self.params),
+        }
+
+    @classmethod
+    def from_json(cls, value: Any) -> SessionSpec:
+        """Parse what `to_json` gave.
+
+        Raises:
+            ConfigError: it is anything else.
+        """
+        try:
+            if value["schema"] != SPEC_SCHEMA:
+                raise ValueError(f"its schema is {value['schema']!r}, expected {SPEC_SCHEMA!r}")
+            known = {key: value[key] for key in cls.__dataclass_fields__ if key in value}
+            known["scenarios"] = tuple(ScenarioSpec(**scenario) for scenario in value["scenarios"])
+            known["heads"] = {name: Origin.from_json(origin) for name, origin in value["heads"].items()}
+            known["save"] = SavePolicy(**value["save"])
+            spec = cls(**known)
+            for scenario in spec.scenarios:
+                names.check_scenario(scenario.name)
+            names.check_relative(spec.tree)
+            names.check_relative(spec.script)
+            return spec
+        except (KeyError, TypeError, ValueError) as error:
+            raise ConfigError(f"the session specification is damaged: {error!r}") from None
+
+
+def read_spec_from_environment() -> SessionSpec | None:
+    """Return the specification of the session that this process runs in, or None outside any session."""
+    path = os.environ.get(SPEC_VARIABLE)
+    if not path:
+        return None
+    try:
+        return SessionSpec.from_json(jsonio.parse(fsio.read_bytes(Path(path), limit=MAX_INFO_BYTES)))
+    except (ValueError, NothingFoundError) as error:
+        raise ConfigError(f"{SPEC_VARIABLE} names {path}, which cannot be read: {error}") from None
+
+
+class EventLog:
+    """Appends to events.jsonl; the training side knows no ledger, `fetch` imports these lines into it.
+
+    Args:
+        path: the file; its folder must exist.
+        session: the session's id, or None outside any session.
+    """
+
+    def __init__(self, path: Path, session: str | None) -> None:
+        self._path = path
+        self._session = session
+
+    def write(self, event: str, **fields: Any) -> None:
+        """Append one event durably. Numbers that are no JSON are left out by the caller."""
+        line = {"event": event, "at": now(), "session": self._session, **fields}
+        fsio.append_line(self._path, jsonio.canonical(line) + b"\n")
+
+
+def read_events(path: Path, *, limit: int = MAX_INFO_BYTES) -> list[dict[str, Any]]:
+    """Read the events that a session left; a torn last line is left out.
+
+    Raises:
+        CorruptError: another line is no JSON object.
+    """
+    try:
+        data = fsio.read_bytes(path, limit=limit)
+    except NothingFoundError:
+        return []
+    lines = data.split(b"\n")
+    events: list[dict[str, Any]] = []
+    for number, line in enumerate(lines[:-1], start=1):  # behind the last line break lies nothing, or a torn line
+        try:
+            event = jsonio.parse(line)
+        except ValueError as error:
+            raise CorruptError(f"{path}, line {number}: {error}") from None
+        if not isinstance(event, dict) or not isinstance(event.get("event"), str):
+            raise CorruptError(f"{path}, line {number} is no event")
+        events.append(event)
+    return events
+
+
+@dataclass(frozen=True)
+class SessionInfo:
+    """The end marker: how a session ended and what it did.
+
+    Args:
+        session: its id, or None outside any session.
+        cause: the worst of its scenarios' causes, one of CAUSES.
+        exit_code: of the script.
+        scenarios: name -> {"started_at", "num_timesteps", "target", "cause", "checkpoints", "fidelity", ...}.
+        seconds: wall clock of this session.
+        total_training_time: seconds over all sessions of the lineage, as far as known.
+        config: what the session was told, for people.
+        versions: of Python and the libraries.
+        error: the last line of a traceback, or None.
+    """
+
+    session: str | None
+    cause: str
+    exit_code: int
+    scenarios: Mapping[str, Mapping[str, Any]]
+    seconds: float
+    total_training_time: float
+    config: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    error: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON object, with the keys that older scripts look for."""
+        steps = [int(block.get("num_timesteps", 0)) for block in self.scenarios.values()]
+        return {
+            "schema": INFO_SCHEMA,
+            "session": self.session,
+            "cause": self.cause,
+            "exit_code": self.exit_code,
+            "error": self.error,
+            "seconds": round(self.seconds, 3),
+            "scenarios": {name: dict(block) for name, block in self.scenarios.items()},
+            "versions": dict(self.versions),
+            "global_step": max(steps, default=0),
+            "total_training_time": round(self.total_training_time, 3),
+            "training_completed": bool(self.scenarios) and self.cause == "target",
+            "emergency_save": any(block.get("last_kind") == "emergency" for block in self.scenarios.values()),
+            "signal": next((b["signal"] for b in self.scenarios.values() if b.get("signal")), None),
+            "timestamp": now(),
+            "config": dict(self.config),
+        }
+
+
+def read_session_info(path: Path) -> dict[str, Any]:
+    """Read an end marker.
+
+    Raises:
+        NothingFoundError: there is none: the session did not end by itself.
+        CorruptError: it cannot be read.
+    """
+    try:
+        value = jsonio.parse(fsio.read_bytes(path, limit=MAX_INFO_BYTES))
+    except ValueError as error:
+        raise CorruptError(f"{path}: {error}") from None
+    if not isinstance(value, dict) or value.get("schema") != INFO_SCHEMA:
+        raise CorruptError(f"{path} is no session information")
+    return value
+
+
+def write_session_info(path: Path, info: SessionInfo) -> None:
+    """Write the end marker; the caller has written everything else before."""
+    fsio.write_bytes(path, (json.dumps(info.to_json(), indent=2, ensure_ascii=False) + "\n").encode())

@@ -1,0 +1,287 @@
+"""Checkpoints on disk: write, copy, remove, scan, sweep and check sealed sets.
+
+Sets are immutable, so nothing is ever replaced in place:
+
+    write   <stem>.pending (names the members) -> members -> <stem>.manifest.json -> remove .pending
+    remove  rename the manifest to <stem>.deleting -> members -> .deleting
+
+The manifest is the commit. A stem with an intent file and no manifest is torn: never a candidate, and
+swept under the tree's lock. A file without manifest and intent is unsealed: plain SB3 output, usable,
+and never removed by a sweep. Whoever changes a folder holds the lock of its tree.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import BinaryIO
+
+from . import fsio, jsonio, names
+from .errors import CkptsyncError, CorruptError
+from .findings import Finding, blocker, warning
+from .manifest import MAX_MANIFEST_BYTES, FileEntry, Manifest, ManifestError
+
+
+class SetState(StrEnum):
+    """What a stem in a folder is."""
+
+    SEALED = "sealed"
+    UNSEALED = "unsealed"
+    TORN = "torn"
+    CORRUPT = "corrupt"
+
+
+@dataclass(frozen=True)
+class StoredSet:
+    """One stem found in a folder.
+
+    Args:
+        folder: where it lies.
+        stem: its stem.
+        scenario: from the manifest, or from the name.
+        num_timesteps: from the manifest, or from the name.
+        state: sealed, unsealed, torn, or corrupt (a damaged manifest).
+        manifest: where sealed.
+        finding: why it is corrupt or torn.
+    """
+
+    folder: Path
+    stem: str
+    scenario: str
+    num_timesteps: int
+    state: SetState
+    manifest: Manifest | None = None
+    finding: Finding | None = None
+
+    @property
+    def model_path(self) -> Path:
+        """The model file."""
+        return self.folder / names.model_name(self.stem)
+
+    @property
+    def order(self) -> tuple[str, int, int]:
+        """Sort key of "newest": (lineage, generation, N); unsealed sets come before all sealed ones."""
+        if self.manifest is None:
+            return ("", 0, self.num_timesteps)
+        return (self.manifest.lineage, self.manifest.generation, self.num_timesteps)
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read a manifest file and check that it stands for its own name.
+
+    Raises:
+        ManifestError: it is damaged, of an unknown schema, or names another set.
+    """
+    try:
+        data = fsio.read_bytes(path, limit=MAX_MANIFEST_BYTES)
+    except CkptsyncError as error:
+        raise ManifestError(blocker("manifest.damaged", path.name, actual=error.message)) from None
+    manifest = Manifest.parse(data, name=path.name)
+    if manifest.stem + names.MANIFEST_SUFFIX != path.name:
+        raise ManifestError(
+            blocker("manifest.damaged", path.name, path.name, manifest.stem + names.MANIFEST_SUFFIX, "it was renamed")
+        )
+    return manifest
+
+
+def scan(folder: Path) -> list[StoredSet]:
+    """List the sets in a folder in the order of scenario and N, reading seals only."""
+    present = fsio.list_names(folder)
+    by_stem: dict[str, set[str]] = {}
+    for name in present:
+        for suffix in (names.MANIFEST_SUFFIX, names.PENDING_SUFFIX, names.DELETING_SUFFIX, names.MODEL_SUFFIX):
+            if name.endswith(suffix) and (stem := name[: -len(suffix)]) and names.parse_stem(stem, classic=True):
+                by_stem.setdefault(stem, set()).add(suffix)
+                break
+    found = [_classify(folder, stem, suffixes) for stem, suffixes in by_stem.items()]
+    return sorted(found, key=lambda stored: (stored.scenario, stored.num_timesteps, stored.stem))
+
+
+def _classify(folder: Path, stem: str, suffixes: set[str]) -> StoredSet:
+    parts = names.parse_stem(stem, classic=True) or names.StemParts(stem, 0)
+    stored = StoredSet(folder, stem, parts.scenario, parts.num_timesteps, SetState.UNSEALED)
+    if names.MANIFEST_SUFFIX in suffixes:
+        try:
+            manifest = read_manifest(folder / (stem + names.MANIFEST_SUFFIX))
+        except ManifestError as error:
+            return replace(stored, state=SetState.CORRUPT, finding=error.finding)
+        return replace(stored, state=SetState.SEALED, manifest=manifest)
+    if suffixes & {names.PENDING_SUFFIX, names.DELETING_SUFFIX}:
+        return replace(stored, state=SetState.TORN, finding=warning("set.torn", stem))
+    return stored
+
+
+def newest(stored: Iterable[StoredSet], scenario: str) -> list[StoredSet]:
+    """Return the candidates of a scenario, newest first; a sealed set beats every unsealed one."""
+    usable = [s for s in stored if s.scenario == scenario and s.state in (SetState.SEALED, SetState.UNSEALED)]
+    return sorted(usable, key=lambda s: s.order, reverse=True)
+
+
+def check_files(folder: Path, manifest: Manifest) -> tuple[Finding, ...]:
+    """Compare every file of a set with its seal: there, a regular file, right size, right digest."""
+    return tuple(finding for entry in manifest.files if (finding := _check_file(folder, entry)) is not None)
+
+
+def _check_file(folder: Path, entry: FileEntry) -> Finding | None:
+    path = fsio.safe_join(folder, entry.path)
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        return blocker("path.special-file", entry.path)
+    if not path.exists():
+        return blocker("file.missing", entry.path, hint="run 'ckptsync fetch' again, or use an older set")
+    size = path.stat().st_size
+    if size != entry.size_bytes:
+        code = "file.empty" if size == 0 else "file.size"
+        return blocker(code, entry.path, entry.size_bytes, size, "the file is truncated or was changed after sealing")
+    digest = fsio.sha256_file(path)
+    if digest != entry.digest:
+        return blocker("file.digest", entry.path, entry.digest, digest, "the file was changed after sealing")
+    return None
+
+
+class SetWriter:
+    """Writes one new set in the order that makes it whole or absent.
+
+    Use: `writer = SetWriter(folder, stem, file_names)`, `add` each file, then `seal`. When anything
+    fails in between, call `abandon`; when the process dies, `sweep` does it later.
+
+    Args:
+        folder: the folder of the sets; must exist and hold no set of this stem.
+        stem: the set's stem.
+        file_names: every file that will be added, the model first.
+    """
+
+    def __init__(self, folder: Path, stem: str, file_names: Sequence[str]) -> None:
+        self._folder = folder
+        self._stem = stem
+        self._file_names = tuple(file_names)
+        for name in self._file_names:
+            _check_member_name(stem, name)
+        fsio.write_bytes(folder / (stem + names.PENDING_SUFFIX), jsonio.canonical({"files": list(self._file_names)}))
+
+    def add(self, name: str, role: str, write: Callable[[BinaryIO], None]) -> FileEntry:
+        """Write one file of the set; `write` fills an open binary file. Returns its entry."""
+        path = self._path(name)
+        fsio.write_file(path, write)
+        return FileEntry(name, role, path.stat().st_size, fsio.sha256_file(path))
+
+    def copy(self, source: Path, entry: FileEntry) -> FileEntry:
+        """Copy one file of another folder's set, refusing it when its bytes disagree with the entry."""
+        fsio.copy_file(source, self._path(entry.path), size_bytes=entry.size_bytes, digest=entry.digest)
+        return entry
+
+    def link(self, source: Path, entry: FileEntry) -> FileEntry:
+        """Give one file of another folder's set a second name here."""
+        fsio.link_or_copy(source, self._path(entry.path))
+        return entry
+
+    def seal(self, manifest: Manifest) -> Manifest:
+        """Commit: write the manifest, then remove the intent. Returns the manifest with its digest."""
+        data = manifest.serialise()
+        fsio.write_bytes(self._folder / (self._stem + names.MANIFEST_SUFFIX), data)
+        fsio.remove_file(self._folder / (self._stem + names.PENDING_SUFFIX))
+        return Manifest.parse(data)
+
+    def abandon(self) -> None:
+        """Remove what was written of an unsealed set."""
+        for name in self._file_names:
+            fsio.remove_file(self._folder / name)
+        fsio.remove_file(self._folder / (self._stem + names.PENDING_SUFFIX))
+
+    def _path(self, name: str) -> Path:
+        if name not in self._file_names:
+            raise ValueError(f"{name} was not announced for the set {self._stem}")
+        return self._folder / name
+
+
+def _check_member_name(stem: str, name: str) -> str:
+    names.check_component(name)
+    if not name.startswith(stem + "."):
+        raise CorruptError(f"{names.printable(name)} is no file of the set {names.printable(stem)}")
+    return name
+
+
+def seal_in_place(folder: Path, manifest: Manifest) -> Manifest:
+    """Seal files that already lie in their place, as `adopt` does. Returns the manifest with its digest."""
+    data = manifest.serialise()
+    fsio.write_bytes(folder / (manifest.stem + names.MANIFEST_SUFFIX), data)
+    return Manifest.parse(data)
+
+
+def copy_set(source: Path, manifest: Manifest, target: Path, *, link: bool = False) -> None:
+    """Bring a sealed set into another folder; nothing happens when the same set is there.
+
+    Args:
+        source: the folder that it lies in.
+        manifest: its manifest.
+        target: the folder that it shall lie in as well; created when missing.
+        link: use hard links where possible, for folders that only ckptsync writes.
+
+    Raises:
+        CorruptError: a file disagrees with the manifest, or the target holds another set of this stem.
+    """
+    fsio.make_folder(target)
+    seal = target / (manifest.stem + names.MANIFEST_SUFFIX)
+    if seal.exists():
+        if read_manifest(seal).digest == manifest.digest:
+            return
+        raise CorruptError(f"{target} already holds another set {manifest.stem}")
+    writer = SetWriter(target, manifest.stem, [entry.path for entry in manifest.files])
+    try:
+        for entry in manifest.files:
+            fsio.remove_file(target / entry.path)  # left there by an attempt that was cut short
+            (writer.link if link else writer.copy)(fsio.safe_join(source, entry.path), entry)
+        writer.seal(manifest)
+    except BaseException:
+        writer.abandon()
+        raise
+
+
+def remove_set(folder: Path, manifest: Manifest) -> None:
+    """Remove a sealed set; interrupted anywhere it is torn, and the next sweep completes the removal."""
+    deleting = folder / (manifest.stem + names.DELETING_SUFFIX)
+    fsio.rename(folder / (manifest.stem + names.MANIFEST_SUFFIX), deleting)
+    for entry in manifest.files:
+        fsio.remove_file(fsio.safe_join(folder, entry.path))
+    fsio.remove_file(deleting)
+    fsio.sync_folder(folder)
+
+
+def move_set(source: Path, manifest: Manifest, target: Path) -> None:
+    """Move a sealed set: it is in one folder or in both at every moment, never in none."""
+    copy_set(source, manifest, target, link=True)
+    remove_set(source, manifest)
+
+
+def sweep(folder: Path) -> list[str]:
+    """Complete what was interrupted in a folder: remove torn sets and temporary files.
+
+    Returns:
+        The stems that were torn.
+    """
+    swept: list[str] = []
+    fsio.sweep_temporaries(folder)
+    for name in fsio.list_names(folder):
+        for suffix in (names.PENDING_SUFFIX, names.DELETING_SUFFIX):
+            if name.endswith(suffix) and names.parse_stem(name[: -len(suffix)]):
+                stem = name[: -len(suffix)]
+                if not (folder / (stem + names.MANIFEST_SUFFIX)).exists():
+                    for member in _announced(folder / name, stem):
+                        fsio.remove_file(folder / member)
+                    swept.append(stem)
+                fsio.remove_file(folder / name)
+    if swept:
+        fsio.sync_folder(folder)
+    return swept
+
+
+def _announced(intent: Path, stem: str) -> list[str]:
+    # Both intent files are JSON with "files": texts in .pending, entries in .deleting. One that cannot be read was
+    # not written by us; then only its own name goes.
+    try:
+        files = json.loads(fsio.read_bytes(intent, limit=MAX_MANIFEST_BYTES))["files"]
+        return [_check_member_name(stem, f["path"] if isinstance(f, dict) else f) for f in files]
+    except (ValueError, KeyError, TypeError, CkptsyncError):
+        return []

@@ -1,0 +1,1 @@
+"""Where sessions execute. Every runner keeps the contract of `base.Runner`."""
