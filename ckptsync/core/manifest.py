@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from . import jsonio, names
-from .errors import UnsafePathError
+from .errors import UnsafePathError, UsageError
 from .findings import Finding, blocker
 from .signature import Signature
 
@@ -228,7 +228,7 @@ class Manifest:
         scenario = _text(value, "scenario")
         try:
             names.check_scenario(scenario)
-        except Exception as error:
+        except UsageError as error:
             raise ValueError(f"field 'scenario' is wrong: {error}") from None
         origin = value.get("resumed_from")
         return cls(
