@@ -28,18 +28,27 @@ from .errors import CorruptError, LockedError, NothingFoundError, UnsafePathErro
 CHUNK = 1 << 20
 # Folders on some file systems cannot be synced at all; that is no failure. EIO is one.
 _NO_DIRECTORY_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)
+# Where a file cannot get a second name: another device, too many names already, no such thing here
+_NO_LINK = (errno.EXDEV, errno.EMLINK, errno.EPERM, errno.ENOTSUP, errno.ENOSYS)
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
+    """Make the names in a folder durable.
+
+    Raises:
+        StorageError: it failed; whether the names are durable is not known then.
+    """
     try:
-        os.fsync(descriptor)
+        descriptor = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
+        try:
+            os.fsync(descriptor)
+        except OSError as error:
+            if error.errno not in _NO_DIRECTORY_SYNC:
+                raise
+        finally:
+            os.close(descriptor)
     except OSError as error:
-        if error.errno not in _NO_DIRECTORY_SYNC:
-            raise
-    finally:
-        os.close(descriptor)
+        raise storage_error(error, folder, action="sync") from error
 
 
 def make_folder(folder: Path) -> None:
@@ -66,7 +75,8 @@ def write_file(path: Path, write: Callable[[BinaryIO], None]) -> None:
         write: receives a binary file, open for reading and writing, and fills it.
 
     Raises:
-        StorageError: the disk is full, read-only or failing; nothing has changed then.
+        StorageError: the disk is full, read-only or failing. Nothing has changed then, except when the
+            folder could not be synced at the end: the new file is there and perhaps not durable.
     """
     temporary = path.with_name(names.temporary_name(path.name, secrets.token_hex(4)))
     try:
@@ -95,21 +105,77 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def append_line(path: Path, line: bytes) -> None:
-    """Append one line durably in a single write; the caller holds the lock of the file."""
-    created = not path.exists()
+    """Append one line durably, in a single write where the disk takes it whole.
+
+    What a writer that died left without a line break is closed with one first, so that it spoils no
+    line but its own; readers meet it as a line that makes no sense.
+
+    Args:
+        path: the file, created when missing; its folder must exist.
+        line: ends with a line break.
+    """
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            written = os.write(descriptor, line)
-            while written < len(line):
-                written += os.write(descriptor, line[written:])
+            size = os.fstat(descriptor).st_size
+            torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+            left = b"\n" + line if torn else line
+            while left:
+                left = left[os.write(descriptor, left) :]
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        if created:
-            sync_folder(path.parent)
     except OSError as error:
         raise storage_error(error, path) from error
+    sync_folder(path.parent)  # always: whoever created the file may have died before this
+
+
+def truncate(path: Path, size_bytes: int) -> None:
+    """Cut the torn end off an append-only file, durably; the caller holds its lock."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            os.ftruncate(descriptor, size_bytes)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise storage_error(error, path) from error
+
+
+def receive_file(target: Path, read: Callable[[int], Iterator[bytes]], *, limit: int, resume: bool) -> str:
+    """Download a file into `<name>.partial` beside its place, rename it at the end, return its digest.
+
+    Args:
+        target: where it shall be; its folder must exist.
+        read: given an offset, streams the source's bytes from there on.
+        limit: more bytes than this are refused.
+        resume: go on behind what an earlier attempt has left in the partial file.
+
+    Raises:
+        CorruptError: the source sends more than `limit` bytes.
+        StorageError: the disk is full, read-only or failing; the partial file stays.
+    """
+    partial = target.with_name(target.name + names.PARTIAL_SUFFIX)
+    hasher = hashlib.sha256()
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | (0 if resume else os.O_TRUNC)
+    try:
+        with os.fdopen(os.open(partial, flags, 0o644), "r+b") as file:
+            while chunk := file.read(CHUNK):
+                hasher.update(chunk)
+            received = file.tell()
+            for chunk in read(received):
+                received += len(chunk)
+                if received > limit:
+                    raise CorruptError(f"{target} is larger than the {limit} bytes that were announced")
+                hasher.update(chunk)
+                file.write(chunk)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise storage_error(error, partial) from error
+    rename(partial, target)
+    return "sha256:" + hasher.hexdigest()
 
 
 def copy_file(source: Path, target: Path, *, size_bytes: int | None = None, digest: str | None = None) -> str:
@@ -123,15 +189,17 @@ def copy_file(source: Path, target: Path, *, size_bytes: int | None = None, dige
 
     def write(file: BinaryIO) -> None:
         nonlocal copied
-        with open_regular(source) as opened:
-            while chunk := opened.read(CHUNK):
-                hasher.update(chunk)
-                file.write(chunk)
-                copied += len(chunk)
+        for chunk in _chunks(source):
+            hasher.update(chunk)
+            file.write(chunk)
+            copied += len(chunk)
         found = "sha256:" + hasher.hexdigest()
-        if (size_bytes is not None and copied != size_bytes) or (digest is not None and found != digest):
+        if size_bytes not in (None, copied) or digest not in (None, found):
+            expected = " with ".join(
+                ([] if size_bytes is None else [f"{size_bytes} bytes"]) + ([] if digest is None else [digest])
+            )
             raise CorruptError(
-                f"{source} has changed: expected {size_bytes} bytes with {digest}, found {copied} bytes with {found}",
+                f"{source} has changed: expected {expected}, found {copied} bytes with {found}",
                 hint="run 'ckptsync fetch' again",
             )
 
@@ -140,26 +208,33 @@ def copy_file(source: Path, target: Path, *, size_bytes: int | None = None, dige
 
 
 def link_or_copy(source: Path, target: Path) -> None:
-    """Give a file a second name, or a durable copy where the file system has no hard links."""
-    try:
-        os.link(source, target)
-    except FileExistsError:
-        raise
-    except OSError:
-        copy_file(source, target)
-    else:
-        sync_folder(target.parent)
+    """Give a regular file a second name, or a copy where the file system has no hard links; durable both ways.
+
+    Raises:
+        NothingFoundError, UnsafePathError: the source is missing, or is no regular file.
+        StorageError: it failed, or the target's name is taken.
+    """
+    with open_regular(source) as file:  # whoever wrote it may not have synced it
+        try:
+            os.fsync(file.fileno())
+            os.link(source, target, follow_symlinks=False)
+        except OSError as error:
+            if error.errno not in _NO_LINK:
+                raise storage_error(error, target) from error
+            copy_file(source, target)
+            return
+    sync_folder(target.parent)
 
 
 def rename(source: Path, target: Path) -> None:
     """Rename durably, also into another folder of the same file system."""
     try:
         os.rename(source, target)
-        sync_folder(target.parent)
-        if source.parent != target.parent:
-            sync_folder(source.parent)
     except OSError as error:
         raise storage_error(error, target) from error
+    sync_folder(target.parent)
+    if source.parent != target.parent:
+        sync_folder(source.parent)
 
 
 def remove_file(path: Path) -> None:
@@ -169,11 +244,18 @@ def remove_file(path: Path) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
-        raise storage_error(error, path) from error
+        raise storage_error(error, path, action="remove") from error
 
 
 def remove_folder(path: Path) -> None:
-    """Remove a folder and all that is in it, following no links; nothing happens when it is gone."""
+    """Remove a folder and all that is in it, following no links; nothing happens when it is gone.
+
+    Raises:
+        UnsafePathError: the path itself is a link.
+        StorageError: something in it cannot be removed.
+    """
+    if path.is_symlink():
+        raise UnsafePathError(f"{path} is a link; nothing is removed through links")
     try:
         with os.scandir(path) as entries:
             for entry in entries:
@@ -185,7 +267,7 @@ def remove_folder(path: Path) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
-        raise storage_error(error, path) from error
+        raise storage_error(error, path, action="remove") from error
 
 
 def _remove_quietly(path: Path) -> None:
@@ -209,6 +291,8 @@ def list_names(folder: Path) -> list[str]:
         return sorted(os.listdir(folder))
     except FileNotFoundError:
         return []
+    except OSError as error:
+        raise storage_error(error, folder, action="list") from error
 
 
 def open_regular(path: Path, *, follow: bool = False) -> BinaryIO:
@@ -221,6 +305,7 @@ def open_regular(path: Path, *, follow: bool = False) -> BinaryIO:
     Raises:
         NothingFoundError: it does not exist.
         UnsafePathError: it is no regular file.
+        StorageError: it cannot be opened.
     """
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW)
     try:
@@ -230,7 +315,7 @@ def open_regular(path: Path, *, follow: bool = False) -> BinaryIO:
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENXIO, errno.EMLINK):
             raise UnsafePathError(f"{path} is a link or no regular file") from None
-        raise storage_error(error, path) from error
+        raise storage_error(error, path, action="read") from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise UnsafePathError(f"{path} is no regular file")
@@ -246,40 +331,60 @@ def read_bytes(path: Path, *, limit: int) -> bytes:
         CorruptError: it is larger than `limit` bytes.
     """
     with open_regular(path) as file:
-        data = file.read(limit + 1)
+        try:
+            data = file.read(limit + 1)
+        except OSError as error:
+            raise storage_error(error, path, action="read") from error
     if len(data) > limit:
         raise CorruptError(f"{path} is larger than {limit} bytes, which is no size for such a file")
     return data
 
 
+def _chunks(path: Path) -> Iterator[bytes]:
+    with open_regular(path) as file:
+        while True:
+            try:
+                chunk = file.read(CHUNK)
+            except OSError as error:
+                raise storage_error(error, path, action="read") from error
+            if not chunk:
+                return
+            yield chunk
+
+
 def sha256_file(path: Path) -> str:
     """Return `sha256:<hex>` of a regular file."""
     hasher = hashlib.sha256()
-    with open_regular(path) as file:
-        while chunk := file.read(CHUNK):
-            hasher.update(chunk)
+    for chunk in _chunks(path):
+        hasher.update(chunk)
     return "sha256:" + hasher.hexdigest()
 
 
 def safe_join(folder: Path, relative: str) -> Path:
     """Join a path from outside below a folder.
 
+    The folder itself may be reached through links: a user may keep data/ on another disk.
+
     Raises:
-        UnsafePathError: it would leave the folder, or a part of it on disk is a link.
+        UnsafePathError: it would leave the folder, or a folder on the way is a link.
     """
+    *folders, last = names.check_relative(relative)
     path = folder
-    for part in names.check_relative(relative):
-        if path.is_symlink():
-            raise UnsafePathError(f"{path} is a link; nothing is written through links")
+    for part in folders:
         path = path / part
-    return path
+        if path.is_symlink():
+            raise UnsafePathError(f"{path} is a link; nothing is read or written through links")
+    return path / last
 
 
 def free_bytes(path: Path) -> int:
     """Return how many bytes may still be written where a path lies or will lie."""
     while not path.exists():
         path = path.parent
-    usage = os.statvfs(path)
+    try:
+        usage = os.statvfs(path)
+    except OSError as error:
+        raise storage_error(error, path, action="measure") from error
     return usage.f_bavail * usage.f_frsize
 
 
@@ -294,6 +399,7 @@ def locked(path: Path, *, what: str, wait_seconds: float = 0.0) -> Iterator[None
 
     Raises:
         LockedError: somebody else holds it.
+        StorageError: the file cannot be made, or its file system knows no locks.
     """
     make_folder(path.parent)
     try:
@@ -314,6 +420,8 @@ def locked(path: Path, *, what: str, wait_seconds: float = 0.0) -> Iterator[None
                         hint="wait until it has ended, then run the same command again",
                     ) from None
                 time.sleep(0.05)
+            except OSError as error:  # some network file systems have no locks: then nothing is safe
+                raise storage_error(error, path, action="lock") from error
         with suppress(OSError):  # who holds it, for the message above; on a full disk the lock must still work
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, str(os.getpid()).encode(), 0)

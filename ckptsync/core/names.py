@@ -23,10 +23,10 @@ PENDING_SUFFIX = ".pending"
 DELETING_SUFFIX = ".deleting"
 MODEL_SUFFIX = ".zip"
 HEAD_SUFFIX = "_head.json"
-TEMPORARY_SUFFIX = ".tmp"
 
 MAX_COMPONENT_BYTES = 255
-MAX_SCENARIO_LENGTH = 100
+# With the longest suffix of ours a scenario's files still fit into MAX_COMPONENT_BYTES
+MAX_SCENARIO_BYTES = 100
 MAX_DIGITS = 18
 
 _STEM = re.compile(
@@ -36,7 +36,8 @@ _STEM = re.compile(
 _CLASSIC_STEM = re.compile(
     rf"(?P<scenario>.+)_(?P<steps>0|[1-9][0-9]{{0,{MAX_DIGITS - 1}}})_steps", re.ASCII | re.DOTALL
 )
-_SESSION = re.compile(r"(?P<run>.+)/s(?P<number>[0-9]{4,9})", re.ASCII | re.DOTALL)
+_SESSION = re.compile(r"(?P<run>.+)/s(?P<number>[0-9]{4}|[1-9][0-9]{4,8})", re.ASCII | re.DOTALL)
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp", re.ASCII | re.DOTALL)
 # C0 and C1 controls, line and paragraph separators, direction marks: none of them belongs into a name
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
@@ -95,9 +96,9 @@ def check_scenario(name: str) -> str:
         check_component(name, what="name")
     except UnsafePathError as error:
         raise UsageError(error.message, hint="use letters, digits, '-' and '_'") from None
-    if len(name) > MAX_SCENARIO_LENGTH or name.startswith((".", "-")) or name != name.strip():
+    if len(name.encode()) > MAX_SCENARIO_BYTES or name.startswith((".", "-")) or name != name.strip():
         raise UsageError(
-            f"{printable(name)} cannot be a name: at most {MAX_SCENARIO_LENGTH} characters, no leading '.' or '-', "
+            f"{printable(name)} cannot be a name: at most {MAX_SCENARIO_BYTES} bytes, no leading '.' or '-', "
             "no space at either end",
             hint="use letters, digits, '-' and '_'",
         )
@@ -110,7 +111,13 @@ def printable(text: str) -> str:
 
 
 def checkpoint_stem(scenario: str, num_timesteps: int) -> str:
-    """Build the stem of a set."""
+    """Build the stem of a set.
+
+    Raises:
+        UsageError: when no set can have this scenario and N.
+    """
+    if not 0 <= num_timesteps < 10**MAX_DIGITS:
+        raise UsageError(f"{num_timesteps} cannot be num_timesteps: it has 1 to {MAX_DIGITS} digits and no sign")
     return f"{check_scenario(scenario)}_checkpoint_{num_timesteps}_steps"
 
 
@@ -141,17 +148,23 @@ def head_name(scenario: str) -> str:
 
 
 def temporary_name(name: str, token: str) -> str:
-    """Name under which a file is written before it gets its own."""
-    return f".{name[:200]}.{token}{TEMPORARY_SUFFIX}"
+    """Name under which a file is written before it gets its own.
+
+    Args:
+        name: the file's own name.
+        token: eight hexadecimal digits that nobody else uses.
+    """
+    kept = name.encode(errors="surrogateescape")[: MAX_COMPONENT_BYTES - len(token) - 6].decode(errors="ignore")
+    return f".{kept}.{token}.tmp"
 
 
 def is_temporary(name: str) -> bool:
     """Whether a file is what an interrupted write left behind."""
-    return name.startswith(".") and name.endswith(TEMPORARY_SUFFIX)
+    return _TEMPORARY.fullmatch(name) is not None
 
 
 def session_id(run: str, number: int) -> str:
-    """Build a session's id: `cartpole_ppo/s0003`."""
+    """Build a session's id: `cartpole_ppo/s0003`. Raises UsageError when the run's name may not be one."""
     return f"{check_scenario(run)}/s{number:04d}"
 
 

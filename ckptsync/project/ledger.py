@@ -1,0 +1,170 @@
+"""The ledger: the append-only history of a project's runs, one line for each transition.
+
+A line is one canonical JSON object with a running number and a checksum over the rest. A line that
+the process died in has no line break: it is recognised, it counts for nothing, and the next append
+closes it by cutting it off. Any other line that is wrong is damage, and that is an error: a history
+with a hole would start a session twice.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..core import fsio, jsonio
+from ..core.errors import CorruptError, NothingFoundError
+from ..core.session import now
+
+# event -> what it says
+EVENTS: Mapping[str, str] = {
+    "planned": "a session is fixed: spec, inputs; nothing has started yet",
+    "fresh": "the sets before this lineage go to the attic",
+    "fallback": "a broken head was set aside and an older set took its place",
+    "started": "the runner has it: handle",
+    "detached": "the command left; the session goes on",
+    "cancelled": "the session was asked to stop",
+    "finished": "the runner says that it will never run again: state, message",
+    "session": "one event that the session wrote itself: data",
+    "fetched": "its outputs are here: files",
+    "verified": "they were judged: verdict",
+    "restoring": "the plan that is about to be carried out: receipt",
+    "restored": "the plan was carried out: receipt",
+    "closed": "the session leaves nothing to restore: reason",
+    "undone": "the last restore was taken back: receipt",
+    "adopted": "plain files were sealed: sets",
+}
+_MAX_LEDGER_BYTES = 1 << 30
+_LOCK_SECONDS = 10.0
+_OWN = ("seq", "at", "event", "run", "session", "crc")
+
+
+@dataclass(frozen=True)
+class LedgerEntry:
+    """One line.
+
+    Args:
+        seq: its number, from 1.
+        at: when, for people; order is by `seq`.
+        event: a key of EVENTS.
+        run: the run's name.
+        session: the session's id, or None.
+        fields: what else the event carries.
+    """
+
+    seq: int
+    at: str
+    event: str
+    run: str
+    session: str | None
+    fields: Mapping[str, Any]
+
+    def line(self) -> bytes:
+        """Return the line as it stands in the file, line break included."""
+        value = {
+            **self.fields,
+            "seq": self.seq,
+            "at": self.at,
+            "event": self.event,
+            "run": self.run,
+            "session": self.session,
+        }
+        return jsonio.canonical({**value, "crc": _checksum(value)}) + b"\n"
+
+    @classmethod
+    def parse(cls, line: bytes) -> LedgerEntry:
+        """Parse one line without its line break. Raises ValueError when anything is wrong with it."""
+        value = jsonio.parse(line)
+        if not isinstance(value, dict):
+            raise ValueError("it is no object")
+        crc = value.pop("crc", None)
+        if crc != _checksum(value):
+            raise ValueError("its checksum disagrees with it")
+        fields = {key: kept for key, kept in value.items() if key not in _OWN}
+        return cls(value["seq"], value["at"], value["event"], value["run"], value["session"], fields)
+
+
+def _checksum(value: Mapping[str, Any]) -> str:
+    return f"{zlib.crc32(jsonio.canonical(value)):08x}"
+
+
+class Ledger:
+    """Reads and appends to `ledger.jsonl`; any number of processes may do so at once.
+
+    Args:
+        path: the file; made by the first append.
+        lock: the file whose lock is held for the time of an append or a transaction.
+    """
+
+    def __init__(self, path: Path, lock: Path) -> None:
+        self._path = path
+        self._lock = lock
+        self._held = False
+        self._entries: list[LedgerEntry] = []
+        self._whole_bytes = 0
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Let nobody else append until the end of the block; may be nested.
+
+        Raises:
+            LockedError: another process holds it for longer than a few seconds.
+        """
+        if self._held:
+            yield
+            return
+        with fsio.locked(self._lock, what=f"the ledger {self._path}", wait_seconds=_LOCK_SECONDS):
+            self._held = True
+            try:
+                yield
+            finally:
+                self._held = False
+
+    def append(self, event: str, *, run: str, session: str | None = None, **fields: Any) -> LedgerEntry:
+        """Append one line durably: when this returns, it survives a power cut.
+
+        Raises:
+            CorruptError: the file has damaged lines.
+            StorageError: it cannot be written.
+        """
+        if event not in EVENTS:
+            raise ValueError(f"unknown ledger event {event!r}")
+        with self.transaction():
+            entries = self.entries()
+            if self._path.exists() and self._path.stat().st_size != self._whole_bytes:
+                fsio.truncate(self._path, self._whole_bytes)
+            entry = LedgerEntry(len(entries) + 1, now(), event, run, session, fields)
+            fsio.append_line(self._path, entry.line())
+        return entry
+
+    def entries(self) -> list[LedgerEntry]:
+        """Return all entries in order; a torn last line counts for nothing.
+
+        Raises:
+            CorruptError: a line is damaged or missing.
+        """
+        try:
+            with fsio.open_regular(self._path) as file:
+                file.seek(self._whole_bytes)
+                data = file.read(_MAX_LEDGER_BYTES)
+        except NothingFoundError:
+            self._entries, self._whole_bytes = [], 0
+            return []
+        *lines, _torn = data.split(b"\n")
+        for line in lines:
+            self._entries.append(self._checked(line, len(self._entries) + 1))
+            self._whole_bytes += len(line) + 1
+        return list(self._entries)
+
+    def _checked(self, line: bytes, number: int) -> LedgerEntry:
+        hint = f"keep a copy of {self._path.name}, then cut it before that line; later sessions can be fetched again"
+        try:
+            entry = LedgerEntry.parse(line)
+        except (ValueError, KeyError) as error:
+            raise CorruptError(f"{self._path}, line {number} is damaged: {error}", hint=hint) from None
+        if entry.seq != number:
+            raise CorruptError(f"{self._path}, line {number}: expected entry {number}, found {entry.seq}", hint=hint)
+        return entry
