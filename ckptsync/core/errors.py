@@ -173,7 +173,13 @@ _STORAGE_HINTS = {
 }
 
 
-def storage_error(error: OSError, path: Path | str) -> StorageError:
-    """Translate an OSError met while writing into a StorageError that names the path."""
+def storage_error(error: OSError, path: Path | str, *, action: str = "write") -> StorageError:
+    """Translate an OSError into a StorageError that names the path.
+
+    Args:
+        error: what the operating system said.
+        path: the file or folder that it is about.
+        action: what was tried, a verb for "cannot ... <path>".
+    """
     reason = error.strerror or str(error)
-    return StorageError(f"cannot write {path}: {reason}", hint=_STORAGE_HINTS.get(error.errno or 0))
+    return StorageError(f"cannot {action} {path}: {reason}", hint=_STORAGE_HINTS.get(error.errno or 0))

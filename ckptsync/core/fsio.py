@@ -15,7 +15,6 @@ import fcntl
 import hashlib
 import os
 import secrets
-import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -23,9 +22,33 @@ from pathlib import Path
 from typing import BinaryIO
 
 from . import names
-from .errors import CorruptError, LockedError, NothingFoundError, UnsafePathError, storage_error
+from .errors import CorruptError, LockedError, UnsafePathError, storage_error
+from .fsread import CHUNK, chunks, list_names, open_regular, read_bytes, sha256_file
 
-CHUNK = 1 << 20
+__all__ = [
+    "CHUNK",
+    "append_line",
+    "chunks",
+    "copy_file",
+    "free_bytes",
+    "link_or_copy",
+    "list_names",
+    "locked",
+    "make_folder",
+    "open_regular",
+    "read_bytes",
+    "receive_file",
+    "remove_file",
+    "remove_folder",
+    "rename",
+    "safe_join",
+    "sha256_file",
+    "sweep_temporaries",
+    "sync_folder",
+    "truncate",
+    "write_bytes",
+    "write_file",
+]
 # Folders on some file systems cannot be synced at all; that is no failure. EIO is one.
 _NO_DIRECTORY_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)
 # Where a file cannot get a second name: another device, too many names already, no such thing here
@@ -189,7 +212,7 @@ def copy_file(source: Path, target: Path, *, size_bytes: int | None = None, dige
 
     def write(file: BinaryIO) -> None:
         nonlocal copied
-        for chunk in _chunks(source):
+        for chunk in chunks(source):
             hasher.update(chunk)
             file.write(chunk)
             copied += len(chunk)
@@ -283,81 +306,6 @@ def sweep_temporaries(folder: Path) -> int:
             remove_file(folder / name)
             swept += 1
     return swept
-
-
-def list_names(folder: Path) -> list[str]:
-    """Return the names in a folder in order; none when it does not exist."""
-    try:
-        return sorted(os.listdir(folder))
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise storage_error(error, folder, action="list") from error
-
-
-def open_regular(path: Path, *, follow: bool = False) -> BinaryIO:
-    """Open a regular file for reading; never a pipe, device or folder, and no link unless asked.
-
-    Args:
-        path: the file.
-        follow: accept a symbolic link, for paths that a person typed.
-
-    Raises:
-        NothingFoundError: it does not exist.
-        UnsafePathError: it is no regular file.
-        StorageError: it cannot be opened.
-    """
-    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW)
-    try:
-        descriptor = os.open(path, flags)
-    except FileNotFoundError:
-        raise NothingFoundError(f"{path} does not exist") from None
-    except OSError as error:
-        if error.errno in (errno.ELOOP, errno.ENXIO, errno.EMLINK):
-            raise UnsafePathError(f"{path} is a link or no regular file") from None
-        raise storage_error(error, path, action="read") from error
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise UnsafePathError(f"{path} is no regular file")
-    return os.fdopen(descriptor, "rb")
-
-
-def read_bytes(path: Path, *, limit: int) -> bytes:
-    """Read a small regular file whole.
-
-    Raises:
-        NothingFoundError: it does not exist.
-        UnsafePathError: it is no regular file.
-        CorruptError: it is larger than `limit` bytes.
-    """
-    with open_regular(path) as file:
-        try:
-            data = file.read(limit + 1)
-        except OSError as error:
-            raise storage_error(error, path, action="read") from error
-    if len(data) > limit:
-        raise CorruptError(f"{path} is larger than {limit} bytes, which is no size for such a file")
-    return data
-
-
-def _chunks(path: Path) -> Iterator[bytes]:
-    with open_regular(path) as file:
-        while True:
-            try:
-                chunk = file.read(CHUNK)
-            except OSError as error:
-                raise storage_error(error, path, action="read") from error
-            if not chunk:
-                return
-            yield chunk
-
-
-def sha256_file(path: Path) -> str:
-    """Return `sha256:<hex>` of a regular file."""
-    hasher = hashlib.sha256()
-    for chunk in _chunks(path):
-        hasher.update(chunk)
-    return "sha256:" + hasher.hexdigest()
 
 
 def safe_join(folder: Path, relative: str) -> Path:

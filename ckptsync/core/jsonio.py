@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 MAX_DIGITS = 19
@@ -12,9 +13,12 @@ def canonical(value: Any) -> bytes:
     """Return the one byte form of a JSON value: sorted keys, no spaces, UTF-8, no NaN.
 
     Raises:
-        ValueError: a number is not finite, or text is no valid Unicode.
+        ValueError: a number is not finite, text is no valid Unicode, or it is nested too deeply.
     """
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    try:
+        text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
     return text.encode("utf-8")
 
 
@@ -23,8 +27,12 @@ def pretty(value: Any) -> bytes:
     return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8")
 
 
-def parse(data: bytes) -> Any:
+def parse(data: bytes, *, non_finite: bool = False) -> Any:
     """Parse JSON from outside.
+
+    Args:
+        data: its bytes.
+        non_finite: read NaN and infinity as None, for files of scripts that write them.
 
     Raises:
         ValueError: it is no valid UTF-8 or JSON, has a byte order mark, two equal keys, NaN or
@@ -33,7 +41,7 @@ def parse(data: bytes) -> Any:
     if data.startswith(b"\xef\xbb\xbf"):
         raise ValueError("it starts with a byte order mark")
     try:
-        return _DECODER.decode(data.decode("utf-8"))
+        return (_LENIENT if non_finite else _STRICT).decode(data.decode("utf-8"))
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 
@@ -49,10 +57,25 @@ def _constant(text: str) -> Any:
     raise ValueError(f"{text} is no JSON number")
 
 
+def _float(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):  # 1e999 is a JSON number, but none that a float holds
+        raise ValueError(f"{text[:40]} is too large a number")
+    return number
+
+
+def _float_or_none(text: str) -> float | None:
+    number = float(text)
+    return number if math.isfinite(number) else None
+
+
 def _integer(text: str) -> int:
     if len(text.lstrip("-")) > MAX_DIGITS:
         raise ValueError(f"an integer has more than {MAX_DIGITS} digits")
     return int(text)
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_pairs, parse_constant=_constant, parse_int=_integer)
+_STRICT = json.JSONDecoder(object_pairs_hook=_pairs, parse_constant=_constant, parse_int=_integer, parse_float=_float)
+_LENIENT = json.JSONDecoder(
+    object_pairs_hook=_pairs, parse_constant=_float_or_none, parse_int=_integer, parse_float=_float_or_none
+)

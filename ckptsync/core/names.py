@@ -23,6 +23,7 @@ PENDING_SUFFIX = ".pending"
 DELETING_SUFFIX = ".deleting"
 MODEL_SUFFIX = ".zip"
 HEAD_SUFFIX = "_head.json"
+PARTIAL_SUFFIX = ".partial"
 
 MAX_COMPONENT_BYTES = 255
 # With the longest suffix of ours a scenario's files still fit into MAX_COMPONENT_BYTES

@@ -1,0 +1,91 @@
+"""The reading half of fsio: regular files only, translated errors, hashing. Use it as `fsio.<name>`."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from .errors import CorruptError, NothingFoundError, UnsafePathError, storage_error
+
+CHUNK = 1 << 20
+
+
+def list_names(folder: Path) -> list[str]:
+    """Return the names in a folder in order; none when it does not exist."""
+    try:
+        return sorted(os.listdir(folder))
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise storage_error(error, folder, action="list") from error
+
+
+def open_regular(path: Path, *, follow: bool = False) -> BinaryIO:
+    """Open a regular file for reading; never a pipe, device or folder, and no link unless asked.
+
+    Args:
+        path: the file.
+        follow: accept a symbolic link, for paths that a person typed.
+
+    Raises:
+        NothingFoundError: it does not exist.
+        UnsafePathError: it is no regular file.
+        StorageError: it cannot be opened.
+    """
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW)
+    try:
+        descriptor = os.open(path, flags)
+    except FileNotFoundError:
+        raise NothingFoundError(f"{path} does not exist") from None
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO, errno.EMLINK):
+            raise UnsafePathError(f"{path} is a link or no regular file") from None
+        raise storage_error(error, path, action="read") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise UnsafePathError(f"{path} is no regular file")
+    return os.fdopen(descriptor, "rb")
+
+
+def read_bytes(path: Path, *, limit: int) -> bytes:
+    """Read a small regular file whole.
+
+    Raises:
+        NothingFoundError: it does not exist.
+        UnsafePathError: it is no regular file.
+        CorruptError: it is larger than `limit` bytes.
+    """
+    with open_regular(path) as file:
+        try:
+            data = file.read(limit + 1)
+        except OSError as error:
+            raise storage_error(error, path, action="read") from error
+    if len(data) > limit:
+        raise CorruptError(f"{path} is larger than {limit} bytes, which is no size for such a file")
+    return data
+
+
+def chunks(path: Path) -> Iterator[bytes]:
+    """Read a regular file of any size piece by piece. Raises as `open_regular` does."""
+    with open_regular(path) as file:
+        while True:
+            try:
+                chunk = file.read(CHUNK)
+            except OSError as error:
+                raise storage_error(error, path, action="read") from error
+            if not chunk:
+                return
+            yield chunk
+
+
+def sha256_file(path: Path) -> str:
+    """Return `sha256:<hex>` of a regular file."""
+    hasher = hashlib.sha256()
+    for chunk in chunks(path):
+        hasher.update(chunk)
+    return "sha256:" + hasher.hexdigest()
