@@ -24,6 +24,7 @@ DELETING_SUFFIX = ".deleting"
 MODEL_SUFFIX = ".zip"
 HEAD_SUFFIX = "_head.json"
 PARTIAL_SUFFIX = ".partial"
+PARTIAL_SUFFIX = ".partial"
 
 MAX_COMPONENT_BYTES = 255
 # With the longest suffix of ours a scenario's files still fit into MAX_COMPONENT_BYTES
