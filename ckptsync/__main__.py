@@ -1,0 +1,9 @@
+"""`python -m ckptsync`."""
+
+from __future__ import annotations
+
+import sys
+
+from .cli.app import main
+
+sys.exit(main())

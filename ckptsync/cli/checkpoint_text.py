@@ -1,0 +1,209 @@
+"""How checkpoints read: the blocks of `verify`, the card of `show`, the table of `ls`, the lines of `diff`."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+from ..core.compare import describe_incompatibility
+from ..core.findings import Finding, Severity, Verdict
+from . import text
+from .text import Line, Part, Styled
+
+if TYPE_CHECKING:
+    from ..core.signature import TensorSpec
+    from ..sync.inspect import DiffReport, ListReport
+    from ..sync.verify import CheckpointReport, VerifyReport
+
+_FEW_PARAMETERS = 12
+_MEANING = {
+    Verdict.UNSAFE: "it would execute or escape; do not load it",
+    Verdict.CORRUPT: "its bytes are damaged",
+    Verdict.UNREADABLE: "a format that ckptsync does not know, and refuses for that",
+    Verdict.INCOMPATIBLE: "another architecture than expected",
+    Verdict.VALID: "sound; there is nothing to compare it with",
+    Verdict.RESTORABLE: "sound and fitting",
+}
+_COLUMN = 14
+
+
+def verdict_part(verdict: Verdict | None, width: int = 0) -> Part:
+    """Return a verdict as a coloured word; `-` where nothing was judged."""
+    if verdict is None:
+        return "-".ljust(width)
+    return Styled(verdict.value.ljust(width), "good" if verdict.good else "bad")
+
+
+def verified(report: VerifyReport) -> Iterator[Line]:
+    """Return a block for each checkpoint, what concerns the whole, and a summary where there are several."""
+    for checkpoint in report.checkpoints:
+        yield [verdict_part(checkpoint.verdict, _COLUMN), str(checkpoint.path)]
+        yield " " * _COLUMN + _in_a_line(checkpoint)
+        if checkpoint.verdict is not None and not checkpoint.verdict.good:
+            yield " " * _COLUMN + _MEANING[checkpoint.verdict]
+        yield from _indented(finding_lines(checkpoint.findings), _COLUMN)
+    yield from finding_lines(report.findings)
+    if len(report.checkpoints) > 1:
+        counts = Counter(checkpoint.verdict for checkpoint in report.checkpoints)
+        told = ", ".join(f"{counts[verdict]:,} {verdict}" for verdict in Verdict if counts[verdict])
+        yield [verdict_part(report.verdict, _COLUMN), f"{report.target}: {told}"]
+
+
+def _in_a_line(checkpoint: CheckpointReport) -> str:
+    total = sum(file.size_bytes or 0 for file in checkpoint.files)
+    facts = [
+        checkpoint.algorithm,
+        checkpoint.scenario,
+        None if checkpoint.num_timesteps is None else f"{checkpoint.num_timesteps:,} steps",
+        checkpoint.kind,
+        "sealed" if checkpoint.sealed else "not sealed",
+        "head" if checkpoint.head else None,
+        f"{text.size(total)} in {text.count(len(checkpoint.files), 'file')}",
+    ]
+    return " · ".join(fact for fact in facts if fact)
+
+
+def _indented(lines: Iterable[Line], columns: int) -> Iterator[Line]:
+    for line in lines:
+        yield [" " * columns, *text.parts_of(line)]
+
+
+def finding_lines(findings: Iterable[Finding]) -> Iterator[Line]:
+    """Return findings as lines, the incompatible ones in the words that people search for."""
+    findings = tuple(findings)
+    incompatible = [finding for finding in findings if finding.verdict is Verdict.INCOMPATIBLE]
+    if incompatible:
+        first, *rest = describe_incompatibility(incompatible)
+        yield text.bad(first)
+        yield from rest
+    for finding in findings:
+        if finding.verdict is Verdict.INCOMPATIBLE:
+            continue
+        roles = {Severity.BLOCKER: "bad", Severity.WARNING: "warn", Severity.NOTE: "dim"}
+        word = Styled(f"{finding.code}: ", roles[finding.severity])  # type: ignore[arg-type]
+        yield [word, str(finding)]
+        if finding.hint:
+            yield f"  {finding.hint}"
+
+
+def shown(report: VerifyReport, *, every_parameter: bool) -> Iterator[Line]:
+    """Return the card of each checkpoint."""
+    for number, checkpoint in enumerate(report.checkpoints):
+        if number:
+            yield ""
+        yield text.strong(str(checkpoint.path))
+        yield from _facts(checkpoint)
+        if checkpoint.signature is not None:
+            yield from _parameters(checkpoint.signature.parameters, every_parameter)
+        if checkpoint.findings:
+            yield ""
+            yield from _indented(finding_lines(checkpoint.findings), 2)
+    yield from finding_lines(report.findings)
+
+
+def _facts(checkpoint: CheckpointReport) -> Iterator[Line]:
+    signature, manifest = checkpoint.signature, checkpoint.manifest
+    if checkpoint.verdict is not None:
+        yield _fact("verdict", verdict_part(checkpoint.verdict), f": {_MEANING[checkpoint.verdict]}")
+    yield _fact("algorithm", text.value(checkpoint.algorithm), f", policy {text.value(signature and signature.policy)}")
+    yield _fact("scenario", text.value(checkpoint.scenario))
+    yield _fact("num_timesteps", text.value(checkpoint.num_timesteps))
+    yield _fact(
+        "sealed", ("yes" if checkpoint.sealed else "no") + (", head of its scenario" if checkpoint.head else "")
+    )
+    if signature is not None:
+        yield _fact("observations", space(signature.observation_space))
+        yield _fact("actions", space(signature.action_space))
+        yield _fact("net_arch", text.value(signature.net_arch))
+    if manifest is not None:
+        yield _fact("kind", manifest.kind, f", saved at {manifest.created_at}" if manifest.created_at else "")
+        yield _fact(
+            "lineage", f"{manifest.lineage}, generation {manifest.generation}, session {manifest.session or '-'}"
+        )
+        if manifest.resumed_from is not None:
+            origin = manifest.resumed_from
+            yield _fact("resumed from", f"{origin.num_timesteps:,} steps of {origin.session or 'local training'}")
+        yield _fact("captured", "; ".join([manifest.captured, *manifest.captured_reasons]))
+        if manifest.versions:
+            yield _fact("written by", ", ".join(f"{name} {version}" for name, version in manifest.versions.items()))
+        if manifest.metrics:
+            yield _fact("metrics", ", ".join(f"{name} {number:g}" for name, number in manifest.metrics.items()))
+    for file in checkpoint.files:
+        yield _fact(file.role, f"{text.size(file.size_bytes or 0)}, {file.digest or 'digest unknown'}")
+
+
+def _fact(name: str, *parts: Part) -> Line:
+    return ["  ", text.dim(name.ljust(_COLUMN)), *parts]
+
+
+def _parameters(parameters: Mapping[str, TensorSpec], every: bool) -> Iterator[Line]:
+    total = sum(prod(spec.shape) for spec in parameters.values())
+    yield ""
+    yield f"  {text.count(len(parameters), 'parameter')}, {text.count(total, 'number')}"
+    kept = len(parameters) if every or len(parameters) <= _FEW_PARAMETERS else _FEW_PARAMETERS - 2
+    rows = [(name, str(list(spec.shape)), spec.dtype) for name, spec in list(parameters.items())[:kept]]
+    if rows:
+        yield from _indented(text.table(("name", "shape", "dtype"), rows), 2)
+    if kept < len(parameters):
+        yield f"  ... and {len(parameters) - kept} more; --all shows them"
+
+
+def space(description: Mapping[str, Any] | None) -> str:
+    """Return a space in a few words: `box [4] float32`, `discrete 2`."""
+    if description is None:
+        return "-"
+    words = [str(description.get("kind"))]
+    if isinstance(spaces := description.get("spaces"), Mapping):
+        words.append("{" + ", ".join(f"{name}: {space(part)}" for name, part in spaces.items()) + "}")
+    elif isinstance(spaces, list):
+        words.append("(" + ", ".join(space(part) for part in spaces) + ")")
+    words += [str(description[key]) for key in ("shape", "n", "nvec", "dtype", "class") if key in description]
+    return " ".join(words)
+
+
+def listed(report: ListReport) -> Iterator[Line]:
+    """Return the table of a tree's checkpoints."""
+    rows = []
+    for checkpoint in report.checkpoints:
+        manifest = checkpoint.manifest
+        state: Part = "sealed" if checkpoint.sealed else text.warn("not sealed")
+        rows.append(
+            (
+                checkpoint.scenario or "-",
+                text.value(checkpoint.num_timesteps),
+                checkpoint.kind or "-",
+                f"{manifest.generation}" if manifest else "-",
+                text.size(sum(file.size_bytes or 0 for file in checkpoint.files)),
+                state,
+                verdict_part(checkpoint.verdict),
+                text.good("<- head") if checkpoint.head else "",
+            )
+        )
+    yield str(report.target)
+    if rows:
+        head = ("scenario", "num_timesteps", "kind", "generation", "size", "state", "verdict", "")
+        yield from text.table(head, rows, right=(1, 3, 4))
+    yield from finding_lines(report.findings)
+
+
+def differences(report: DiffReport) -> Iterator[Line]:
+    """Return lines with - (only in the first, or as it is there) and + (the second)."""
+    yield text.bad(f"--- {report.left.path}")
+    yield text.good(f"+++ {report.right.path}")
+    if not report.findings:
+        yield "the same architecture"
+    for finding in report.findings:
+        yield f"  {finding.subject}"
+        if finding.actual is not None:
+            yield text.bad(f"- {_json(finding.actual)}")
+        if finding.expected is not None:
+            yield text.good(f"+ {_json(finding.expected)}")
+    hints = dict.fromkeys(finding.hint for finding in report.findings if finding.hint)
+    yield from hints
+
+
+def _json(item: Any) -> str:
+    return json.dumps(item, ensure_ascii=False)

@@ -1,0 +1,142 @@
+"""The sink of everything that the command line says: chosen once, used by all.
+
+Results go to stdout: text, or with `--json` one object on one line. Progress, logs, warnings and errors
+go to stderr; `--quiet` leaves only warnings and errors of it. Commands never print.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, TextIO
+
+from .text import Line, Styled, escape, parts_of
+
+_COLOURS = {"good": "32", "bad": "31", "warn": "33", "dim": "2", "strong": "1"}
+# Variables with such names hold secrets; their values are never shown
+_SECRET_NAME = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|ACCESS_KEY|CREDENTIAL|KAGGLE_KEY", re.IGNORECASE)
+_SECRET_TEXT = re.compile(
+    r"(?P<before>://[^/\s:@]+:|[?&](?:X-Amz-Signature|X-Amz-Credential|X-Amz-Security-Token|Signature|sig|token|key)="
+    r"|(?i:authorization:\s*(?:bearer|basic)\s+))(?P<secret>[^@&\s\"']+)"
+)
+_SHORTEST_SECRET = 8
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command found or did.
+
+    Args:
+        value: the JSON object of `--json`, with its `schema`; `exit_code` is put in by the sink.
+        lines: makes the text for people; called only when that is wanted.
+        exit_code: of the process.
+    """
+
+    value: Mapping[str, Any]
+    lines: Callable[[], Iterable[Line]]
+    exit_code: int = 0
+
+
+class Output:
+    """Writes answers, errors and logs.
+
+    Args:
+        as_json: one JSON object on stdout instead of text.
+        quiet: no progress and no logs.
+        out: for results.
+        err: for everything else.
+    """
+
+    def __init__(
+        self, *, as_json: bool = False, quiet: bool = False, out: TextIO | None = None, err: TextIO | None = None
+    ) -> None:
+        self.as_json = as_json
+        self.quiet = quiet
+        self._out = out if out is not None else sys.stdout
+        self.err = err if err is not None else sys.stderr
+
+    @property
+    def terminal(self) -> bool:
+        """Whether progress bars may be drawn."""
+        return self.err.isatty() and os.environ.get("TERM") != "dumb"
+
+    def answer(self, answer: Answer) -> None:
+        """Write the one result of a command."""
+        if self.as_json:
+            self._write_json({**answer.value, "exit_code": int(answer.exit_code)})
+        else:
+            for line in answer.lines():
+                self.result(line)
+
+    def result(self, line: Line) -> None:
+        """Write one line of a result as text; with `--json` nothing, the object says it all."""
+        if not self.as_json:
+            self._write(self._out, line)
+
+    def log(self, line: Line) -> None:
+        """Write one line about what is going on."""
+        if not self.quiet:
+            self._write(self.err, line, shield=True)
+
+    def warn(self, text: str) -> None:
+        """Write a warning; `--quiet` does not silence it."""
+        self._write(self.err, (Styled("warning: ", "warn"), text), shield=True)
+
+    def failure(self, message: str, hint: str | None, value: Mapping[str, Any]) -> None:
+        """Write an error: as text on stderr, with `--json` also as the one object on stdout."""
+        for number, text in enumerate(message.split("\n")):
+            self._write(self.err, (Styled("error: ", "bad"), text) if number == 0 else f"  {text}", shield=True)
+        if hint:
+            self._write(self.err, (Styled("  next: ", "strong"), hint), shield=True)
+        if self.as_json:
+            self._write_json(value)
+
+    def traceback(self, text: str) -> None:
+        """Write a traceback, for `--debug`."""
+        for line in text.splitlines():
+            self._write(self.err, line, shield=True)
+
+    def _write_json(self, value: Mapping[str, Any]) -> None:
+        # ASCII only: no name in it can do anything to a terminal, and any encoding of stdout will do
+        self._put(self._out, json.dumps(value, allow_nan=False) + "\n")
+
+    def _write(self, stream: TextIO, line: Line, *, shield: bool = False) -> None:
+        coloured = stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+        pieces = []
+        for part in parts_of(line):
+            text = escape(redact(str(part)) if shield else str(part))
+            styled = coloured and isinstance(part, Styled) and text
+            pieces.append(f"\x1b[{_COLOURS[part.role]}m{text}\x1b[0m" if styled else text)  # type: ignore[union-attr]
+        self._put(stream, "".join(pieces).rstrip(" ") + "\n")
+
+    def _put(self, stream: TextIO, text: str) -> None:
+        try:
+            stream.write(text)
+            stream.flush()
+        except UnicodeEncodeError:
+            encoding = stream.encoding or "ascii"
+            stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+            stream.flush()
+        except BrokenPipeError:
+            _silence(stream)
+
+
+def _silence(stream: TextIO) -> None:
+    # The reader has gone (`| head`). What is still to come goes nowhere, and the exit code stays the command's own.
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, stream.fileno())
+    finally:
+        os.close(nowhere)
+
+
+def redact(text: str) -> str:
+    """Return text with secrets replaced: values of variables that hold some, credentials in URLs and headers."""
+    for name, secret in os.environ.items():
+        if len(secret) >= _SHORTEST_SECRET and secret in text and _SECRET_NAME.search(name):
+            text = text.replace(secret, "[secret]")
+    return _SECRET_TEXT.sub(lambda match: match["before"] + "[secret]", text)

@@ -1,0 +1,59 @@
+"""Values of options: what is typed, made into what is meant."""
+
+from __future__ import annotations
+
+import re
+from argparse import ArgumentTypeError
+from typing import Any
+
+from ..core import jsonio
+
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)i?b?", re.IGNORECASE | re.ASCII)
+_POWER = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
+
+
+def whole(text: str) -> int:
+    """Parse a whole number from 0 on."""
+    if not text.isascii() or not text.replace("_", "").isdigit():
+        raise ArgumentTypeError(f"{text!r} is no whole number")
+    return int(text.replace("_", ""))
+
+
+def positive(text: str) -> int:
+    """Parse a whole number from 1 on."""
+    number = whole(text)
+    if number == 0:
+        raise ArgumentTypeError("it must be 1 or more")
+    return number
+
+
+def amount_of_bytes(text: str) -> int:
+    """Parse a size as 500MB, 2GB or a number of bytes; units are of 1024."""
+    match = _SIZE.fullmatch(text)
+    if match is None:
+        raise ArgumentTypeError(f"{text!r} is no size; write it as 500MB or 2GB")
+    return int(float(match[1]) * 1024 ** _POWER[match[2].lower()])
+
+
+def parameter(text: str) -> tuple[str, Any]:
+    """Parse KEY=VALUE; the value is JSON where it is valid JSON, else a text."""
+    key, _, value = _split(text, "KEY=VALUE")
+    try:
+        return key, jsonio.parse(value.encode())
+    except ValueError:
+        return key, value
+
+
+def scenario_mapping(text: str) -> tuple[str, str]:
+    """Parse PREFIX=NAME."""
+    prefix, _, name = _split(text, "PREFIX=NAME")
+    if not name:
+        raise ArgumentTypeError(f"{text!r} is not of the form PREFIX=NAME")
+    return prefix, name
+
+
+def _split(text: str, form: str) -> tuple[str, str, str]:
+    parts = text.partition("=")
+    if not parts[0] or not parts[1]:
+        raise ArgumentTypeError(f"{text!r} is not of the form {form}")
+    return parts
