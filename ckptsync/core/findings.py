@@ -84,6 +84,7 @@ CODES: dict[str, tuple[Verdict | None, str]] = {
     "file.missing": (Verdict.CORRUPT, "a file that the manifest names is not there"),
     "file.size": (Verdict.CORRUPT, "the file has another size than the manifest says"),
     "file.digest": (Verdict.CORRUPT, "the file's digest differs from the manifest's"),
+    "file.changed": (Verdict.CORRUPT, "the file was written to while it was read"),
     "archive.damaged": (Verdict.CORRUPT, "the archive is truncated or its directory disagrees with its members"),
     "archive.checksum": (Verdict.CORRUPT, "a member's bytes disagree with its checksum"),
     "archive.missing-member": (Verdict.CORRUPT, "a member that belongs to this format is missing"),
