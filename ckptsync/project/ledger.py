@@ -9,7 +9,7 @@ with a hole would start a session twice.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,15 +130,25 @@ class Ledger:
             CorruptError: the file has damaged lines.
             StorageError: it cannot be written.
         """
-        if event not in EVENTS:
-            raise ValueError(f"unknown ledger event {event!r}")
+        return self.append_all([(event, fields)], run=run, session=session)[0]
+
+    def append_all(
+        self, events: Sequence[tuple[str, Mapping[str, Any]]], *, run: str, session: str | None = None
+    ) -> list[LedgerEntry]:
+        """Append several lines in one write; after a crash the first of them may be there without the others."""
+        if unknown := {event for event, _ in events} - set(EVENTS):
+            raise ValueError(f"unknown ledger events {unknown}")
         with self.transaction():
-            entries = self.entries()
+            first = len(self.entries()) + 1
             if self._path.exists() and self._path.stat().st_size != self._whole_bytes:
                 fsio.truncate(self._path, self._whole_bytes)
-            entry = LedgerEntry(len(entries) + 1, now(), event, run, session, fields)
-            fsio.append_line(self._path, entry.line())
-        return entry
+            added = [
+                LedgerEntry(first + index, now(), event, run, session, fields)
+                for index, (event, fields) in enumerate(events)
+            ]
+            fsio.make_folder(self._path.parent)
+            fsio.append_line(self._path, b"".join(entry.line() for entry in added))
+        return added
 
     def entries(self) -> list[LedgerEntry]:
         """Return all entries in order; a torn last line counts for nothing.
