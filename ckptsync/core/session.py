@@ -28,6 +28,10 @@ SPEC_VARIABLE = "CKPTSYNC_SESSION"
 # Where a runner has mounted what the session was given; Kaggle's own place when unset
 INPUT_VARIABLE = "CKPTSYNC_INPUT_DIR"
 DEFAULT_INPUT = "/kaggle/input"
+# Set by `boot`: when the session began (seconds since 1970, so that any process can tell), and that `boot` itself
+# writes the end marker
+STARTED_VARIABLE = "CKPTSYNC_STARTED"
+BOOT_VARIABLE = "CKPTSYNC_BOOT"
 
 # Why a session or a scenario in it ended
 CAUSES = ("target", "deadline", "steps", "request", "callback", "signal", "error", "exit")

@@ -1,0 +1,179 @@
+"""The first code of ours in a session: lay the tree, run the script as a child, seal, write the end marker.
+
+The script is a child, so that whatever becomes of it (a crash in C, `os._exit`) somebody is left to write how
+the session ended. Folders are all that differs between machines: the working folder is the current one, inputs
+lie in CKPTSYNC_INPUT_DIR, else where Kaggle mounts them.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import signal
+import sys
+import time
+from pathlib import Path
+
+from .. import __version__
+from ..core import fsio, jsonio, sets
+from ..core.errors import CkptsyncError, ConfigError, ExitCode
+from ..core.layout import EVENTS_NAME, SESSION_INFO_NAME, TrainingTree
+from ..core.session import (
+    BOOT_VARIABLE,
+    DEFAULT_INPUT,
+    INPUT_VARIABLE,
+    MAX_INFO_BYTES,
+    SPEC_VARIABLE,
+    STARTED_VARIABLE,
+    EventLog,
+    SessionSpec,
+    now,
+    read_events,
+    write_session_info,
+)
+from ..core.summary import summarise
+from .child import ChildEnd, run_child
+from .intake import lay_tree
+
+_STOP_CODES = (ExitCode.INTERRUPTED, ExitCode.TERMINATED)
+# How long a process that the script left behind may hold the tree
+_LOCK_SECONDS = 10.0
+
+
+def main(root: str) -> int:
+    """Run the session whose bundle was unpacked to `root`; return the exit code of the process."""
+    started = time.time()
+    try:
+        spec = SessionSpec.from_json(jsonio.parse(fsio.read_bytes(Path(root, "spec.json"), limit=MAX_INFO_BYTES)))
+    except ValueError as error:
+        raise ConfigError(f"the session specification is damaged: {error}") from None
+    return _Boot(Path(root), spec, Path.cwd(), started).run()
+
+
+class _Boot:
+    def __init__(self, root: Path, spec: SessionSpec, working: Path, started: float) -> None:
+        self._root = root
+        self._spec = spec
+        self._working = working
+        self._started = started
+        self._tree = TrainingTree(working / spec.tree)
+        self._log = EventLog(working / EVENTS_NAME, spec.session)
+
+    def run(self) -> int:
+        spec = self._spec
+        _say(f"[CKPTSYNC] session {spec.session} (generation {spec.generation}) started at {now()}")
+        self._log.write("boot", run=spec.run, generation=spec.generation, versions=_versions())
+        try:
+            self._lay_tree()
+            end = run_child(self._command(), self._environment(), seconds=self._seconds_left())
+        except CkptsyncError as error:
+            end = _failure(error)
+        # From here on the session is ending already: another request to stop must not cut the end marker off
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
+        return self._finish(end)
+
+    def _lay_tree(self) -> None:
+        inputs = Path(os.environ.get(INPUT_VARIABLE) or DEFAULT_INPUT)
+        fsio.make_folder(self._tree.root.parent)
+        with fsio.locked(self._tree.lock, what=f"the training tree {self._tree.root}"):
+            laid = lay_tree(self._spec, inputs, self._tree)
+        if laid:
+            _say(f"[CHECKPOINT] Found {len(laid)} checkpoint(s) to restore:")
+            for manifest in laid:
+                _say(f"[CHECKPOINT]   {manifest.model.path} ({manifest.size_bytes:,} bytes)")
+            _say(f"[CHECKPOINT] Successfully restored {sum(len(m.files) for m in laid)} file(s)")
+        else:
+            _say("[CHECKPOINT] No checkpoints came with this session: it begins from zero (normal for a first run)")
+
+    def _command(self) -> list[str]:
+        # -P: the script's folder must not come before our own on sys.path; _environment puts it second
+        return [sys.executable, "-u", "-P", str(self._root / "kernel" / self._spec.script)]
+
+    def _environment(self) -> dict[str, str]:
+        paths = [str(self._root / "lib"), str((self._root / "kernel" / self._spec.script).parent)]
+        paths += [str(folder) for folder in _needed_packages(self._root / "fallback")]
+        paths += [os.environ["PYTHONPATH"]] if os.environ.get("PYTHONPATH") else []
+        return {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(paths),
+            SPEC_VARIABLE: str(self._root / "spec.json"),
+            BOOT_VARIABLE: "1",
+            STARTED_VARIABLE: repr(self._started),
+        }
+
+    def _seconds_left(self) -> float | None:
+        """When the script is asked to stop; one that uses TrainingSession has stopped by itself before."""
+        budget = self._spec.budget_seconds
+        if budget is None:
+            return None
+        until = max(budget - self._spec.margin_seconds / 2, budget / 2)
+        return until - (time.time() - self._started)
+
+    def _finish(self, end: ChildEnd) -> int:
+        stopped_in_time = end.deadline and end.exit_code in _STOP_CODES
+        code = 0 if stopped_in_time else end.exit_code
+        error = None if stopped_in_time else end.error
+        try:
+            self._seal(end, stopped_in_time)
+            events = read_events(self._working / EVENTS_NAME)
+        except CkptsyncError as failed:
+            _say(f"[CKPTSYNC] ERROR: {failed.message}")
+            events, error, code = [], failed.message, code or failed.exit_code
+        seconds = time.time() - self._started
+        info = summarise(events, self._spec, code, seconds, versions=_versions(), error=error)
+        write_session_info(self._working / SESSION_INFO_NAME, info)
+        saved = sum(block["checkpoints"] for block in info.scenarios.values())
+        _say(
+            f"[CKPTSYNC] session {self._spec.session} ended: cause {info.cause}, exit code {code}, "
+            f"{saved} checkpoint(s), {seconds:.1f} s"
+        )
+        return code
+
+    def _seal(self, end: ChildEnd, stopped_in_time: bool) -> None:
+        if not self._tree.checkpoints.is_dir():
+            return
+        with fsio.locked(self._tree.lock, what=f"the training tree {self._tree.root}", wait_seconds=_LOCK_SECONDS):
+            for stem in sets.sweep(self._tree.checkpoints):
+                _say(f"[CHECKPOINT] {stem}: the save was cut short; removed")
+            reported = {str(e["scenario"]) for e in read_events(self._working / EVENTS_NAME) if e["event"] == "start"}
+            if all(scenario.name in reported for scenario in self._spec.scenarios):
+                return
+            from .classic import ClassicEnd, seal_classic  # the readers are needed for plain files only
+
+            cause = "deadline" if stopped_in_time else _cause(end)
+            classic_end = ClassicEnd(cause, None if stopped_in_time else end.signal)
+            seal_classic(self._spec, self._tree, self._log, classic_end, reported=reported, say=_say)
+
+
+def _cause(end: ChildEnd) -> str:
+    if end.exit_code in _STOP_CODES:
+        return "signal"
+    return "exit" if end.exit_code == 0 else "error"
+
+
+def _failure(error: CkptsyncError) -> ChildEnd:
+    _say(f"[CKPTSYNC] ERROR: {error.message}")
+    if error.hint:
+        _say(f"[CKPTSYNC] Next: {error.hint}")
+    return ChildEnd(int(error.exit_code), None, False, error.message)
+
+
+def _needed_packages(fallback: Path) -> list[Path]:
+    """Return the folders of bundled packages that are not installed on this machine."""
+    return [fallback / name for name in fsio.list_names(fallback) if not _installed(fallback / name)]
+
+
+def _installed(package: Path) -> bool:
+    modules = {name.removesuffix(".py") for name in fsio.list_names(package) if "." not in name or name.endswith(".py")}
+    return all(importlib.util.find_spec(module) is not None for module in modules)
+
+
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version(), "ckptsync": __version__}
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
