@@ -1,0 +1,306 @@
+"""TrainingSession: what a kernel script opens around its training."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from ..core import fsio, sets
+from ..core.errors import CkptsyncError, ExitCode, UsageError
+from ..core.layout import DEFAULT_TREE, EVENTS_NAME, METRICS_NAME, SESSION_INFO_NAME, TrainingTree
+from ..core.manifest import Origin
+from ..core.names import check_scenario
+from ..core.session import (
+    EventLog,
+    SavePolicy,
+    ScenarioSpec,
+    SessionSpec,
+    read_events,
+    read_spec_from_environment,
+    write_session_info,
+)
+from ..core.summary import summarise
+from .course import Surroundings
+from .resume import Resume
+from .scenario import Outcome, Scenario
+from .stop import REQUEST_NAME, StopWatch, session_started
+from .versions import current_versions
+from .writer import Chain
+
+# Set by boot, which writes the end marker itself, after the script's process has ended
+BOOT_VARIABLE = "CKPTSYNC_BOOT"
+_LOCAL_MARGIN_SECONDS = 5.0
+_SIGNAL_CODES = {"SIGINT": ExitCode.INTERRUPTED, "SIGTERM": ExitCode.TERMINATED}
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What this session does, from its specification or from the script's own words."""
+
+    tree: TrainingTree
+    scenarios: tuple[ScenarioSpec, ...]
+    policy: SavePolicy
+    budget_seconds: float | None = None
+    margin_seconds: float = _LOCAL_MARGIN_SECONDS
+    max_steps: int | None = None
+    seed: int | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
+    quick: bool = False
+    spec: SessionSpec | None = None
+
+    @classmethod
+    def of(cls, spec: SessionSpec) -> _Plan:
+        return cls(
+            tree=TrainingTree(Path(spec.tree)),
+            scenarios=spec.scenarios,
+            policy=spec.save,
+            budget_seconds=spec.budget_seconds,
+            margin_seconds=spec.margin_seconds,
+            max_steps=spec.max_steps,
+            seed=spec.seed,
+            params=spec.params,
+            quick=spec.quick,
+            spec=spec,
+        )
+
+
+class TrainingSession:
+    """One session of training: resumes, saves, and stops in time. Use it as a context manager.
+
+    The constructor is for plain local training; `from_environment` also serves sessions that a runner
+    started. Inside the `with`, the tree's lock is held and SIGTERM and SIGINT are watched; leaving it
+    after such a signal ends the process with 143 or 130.
+
+    Args:
+        tree: the training tree's folder.
+        scenario: name of the one scenario.
+        total_timesteps: its target, summed over all sessions.
+        every_steps: a save at the first clean point at or after each multiple; None: not by steps.
+        every_seconds: a save when this long has passed since the last; None: not by time.
+        keep_last: how many of the newest sets are kept, besides the best and the final ones.
+        budget_seconds: the wall clock after which the session must have ended; None: unlimited.
+        seed: for environments and models; None: not seeded.
+    """
+
+    def __init__(
+        self,
+        tree: Path | str,
+        scenario: str,
+        total_timesteps: int,
+        *,
+        every_steps: int | None = 10_000,
+        every_seconds: float | None = 180.0,
+        keep_last: int = 5,
+        budget_seconds: float | None = None,
+        seed: int | None = None,
+    ) -> None:
+        self._set_up(
+            _Plan(
+                tree=TrainingTree(Path(tree)),
+                scenarios=(ScenarioSpec(check_scenario(scenario), total_timesteps),),
+                policy=SavePolicy(every_steps, every_seconds, keep_last),
+                budget_seconds=budget_seconds,
+                seed=seed,
+            ),
+            script=False,
+        )
+
+    @classmethod
+    def from_environment(
+        cls,
+        scenario: str | None = None,
+        total_timesteps: int = 100_000,
+        *,
+        scenarios: Mapping[str, int] | None = None,
+        seed: int | None = 0,
+    ) -> TrainingSession:
+        """Open the session that this process runs in; outside any session, plain local training.
+
+        The arguments count outside a session only, where `data/models` below the current folder is
+        the tree.
+
+        Args:
+            scenario: name of the one scenario; None: the name of the script's folder.
+            total_timesteps: its target.
+            scenarios: several, name -> target, instead of the two before.
+            seed: for environments and models.
+
+        Raises:
+            ConfigError: the session's specification is damaged.
+        """
+        session = cls.__new__(cls)
+        spec = read_spec_from_environment()
+        if spec is not None:
+            session._set_up(_Plan.of(spec), script=True)
+            return session
+        targets = scenarios or {scenario or _script_name(): total_timesteps}
+        specs = tuple(ScenarioSpec(check_scenario(name), target) for name, target in targets.items())
+        session._set_up(_Plan(TrainingTree(Path(DEFAULT_TREE)), specs, SavePolicy(), seed=seed), script=True)
+        return session
+
+    def _set_up(self, plan: _Plan, *, script: bool) -> None:
+        self.params: Mapping[str, Any] = plan.params
+        self.quick = plan.quick
+        self.seed = plan.seed
+        self._plan = plan
+        self._script = script
+        self._working = Path.cwd()
+        self._started = session_started()
+        self._stack = ExitStack()
+        self._opened: list[Scenario] | None = None
+        self._current: Scenario | None = None
+        self._events = EventLog(self._working / EVENTS_NAME, plan.spec.session if plan.spec else None)
+        self._new_lineage = "l" + secrets.token_hex(8)
+
+    # --- what a script uses -------------------------------------------------------------------------------------
+
+    @property
+    def scenario(self) -> Scenario:
+        """The one scenario of the session.
+
+        Raises:
+            UsageError: it has several, or the `with` has not been entered.
+        """
+        opened = self._scenarios_open()
+        if len(opened) != 1:
+            raise UsageError(
+                f"this session has {len(opened)} scenarios: {', '.join(s.name for s in opened)}",
+                hint="loop over them: for scenario in session.scenarios: ...",
+            )
+        self._current = opened[0]
+        return opened[0]
+
+    @property
+    def scenarios(self) -> Iterator[Scenario]:
+        """The scenarios still to train, in order; none after the session has been asked to stop."""
+        for scenario in self._scenarios_open():
+            if self._stop.cause() is not None:
+                return
+            if not scenario.finished():
+                self._current = scenario
+                yield scenario
+
+    def load_or_create(self, algorithm: type, policy: Any, env: Any, **arguments: Any) -> Any:
+        """Do `Scenario.load_or_create` for the one scenario."""
+        return self.scenario.load_or_create(algorithm, policy, env, **arguments)
+
+    def learn(self, model: Any, callback: Any = None, **learn_arguments: Any) -> Outcome:
+        """Do `Scenario.learn` for the one scenario."""
+        return self.scenario.learn(model, callback, **learn_arguments)
+
+    # --- the with -----------------------------------------------------------------------------------------------
+
+    def __enter__(self) -> TrainingSession:
+        try:
+            self._enter()
+        except CkptsyncError as error:
+            self._stack.close()
+            self._leave_with(error)
+            raise
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def _enter(self) -> None:
+        plan, tree = self._plan, self._plan.tree
+        self._stack.enter_context(fsio.locked(tree.lock, what=f"the training tree {tree.root}"))
+        fsio.make_folder(tree.checkpoints)
+        sets.sweep(tree.checkpoints)
+        if plan.spec is None:
+            fsio.remove_file(self._working / EVENTS_NAME)  # outside a session each call tells its own story
+        deadline = None
+        if plan.budget_seconds is not None:
+            deadline = self._started + max(0.0, plan.budget_seconds - plan.margin_seconds)
+        self._stop = self._stack.enter_context(StopWatch(deadline=deadline, request=self._working / REQUEST_NAME))
+        surroundings = Surroundings(
+            tree=tree,
+            policy=plan.policy,
+            max_steps=plan.max_steps,
+            events=self._events,
+            stop=self._stop,
+            metrics=self._working / METRICS_NAME,
+        )
+        self._opened = [self._open(spec, surroundings) for spec in plan.scenarios]
+
+    def _open(self, spec: ScenarioSpec, surroundings: Surroundings) -> Scenario:
+        told = self._plan.spec
+        return Scenario(
+            spec,
+            surroundings,
+            self._chain,
+            expected=told.heads.get(spec.name) if told else None,
+            params=self.params,
+            quick=self.quick,
+            seed=self.seed,
+        )
+
+    def _chain(self, resume: Resume | None) -> Chain:
+        origin: Origin | None = resume.origin if resume else None
+        told = self._plan.spec
+        if told is not None:
+            return Chain(told.lineage, told.generation, told.session, told.version, origin)
+        before = resume.stored.manifest if resume else None
+        if before is None:
+            return Chain(self._new_lineage, 1, resumed_from=origin)
+        return Chain(before.lineage, before.generation + 1, None, before.version, origin)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        exit_code = self._exit_code(error)
+        if error is not None and not isinstance(error, SystemExit):
+            hint = error.hint if isinstance(error, CkptsyncError) else None
+            self._events.write("error", type=type(error).__name__, message=str(error), hint=hint)
+        self._stack.close()
+        if BOOT_VARIABLE not in os.environ:
+            info = summarise(
+                read_events(self._working / EVENTS_NAME),
+                self._plan.spec,
+                exit_code,
+                time.monotonic() - self._started,
+                versions=current_versions(),
+                error=f"{type(error).__name__}: {error}" if error is not None and exit_code == ExitCode.ERROR else None,
+            )
+            write_session_info(self._working / SESSION_INFO_NAME, info)
+        if isinstance(error, CkptsyncError):
+            self._leave_with(error)
+        if error is None and exit_code != ExitCode.OK:
+            raise SystemExit(exit_code)
+
+    def _exit_code(self, error: BaseException | None) -> int:
+        if isinstance(error, CkptsyncError):
+            return error.exit_code
+        if isinstance(error, SystemExit):
+            return error.code if isinstance(error.code, int) else ExitCode.OK if error.code is None else ExitCode.ERROR
+        if isinstance(error, KeyboardInterrupt):
+            return ExitCode.INTERRUPTED
+        if error is not None:
+            return ExitCode.ERROR
+        return _SIGNAL_CODES.get(self._stop.signal_name or "", ExitCode.OK)
+
+    def _leave_with(self, error: CkptsyncError) -> None:
+        # A kernel script shows no traceback for what is told on purpose; who builds a session by hand gets the error
+        if self._script:
+            hint = f"\n{error.hint}" if error.hint else ""
+            sys.stderr.write(f"{type(error).__name__}: {error.message}{hint}\n")
+            sys.stderr.flush()
+            raise SystemExit(int(error.exit_code)) from error
+
+    def _scenarios_open(self) -> list[Scenario]:
+        if self._opened is None:
+            raise UsageError("the session is not open", hint="with TrainingSession.from_environment() as session: ...")
+        return self._opened
+
+
+def _script_name() -> str:
+    script = Path(sys.argv[0]).resolve() if sys.argv and sys.argv[0] else None
+    return script.parent.name if script is not None and script.is_file() else Path.cwd().name

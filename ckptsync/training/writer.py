@@ -1,0 +1,282 @@
+"""Pending set -> sealed set, head, exported copies, metadata, retention.
+
+`write` gets values and functions that fill open files, and touches nothing of the training itself, so
+that a thread of its own can call it later.
+
+The order, and what is left when the process dies in between: members and seal (the old head counts),
+head (the new one counts), then exported copies, metadata and the removal of old sets, which the next
+save does again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from ..core import fsio, metadata, names, sets
+from ..core.errors import CorruptError
+from ..core.heads import Best, Head, read_head, tree_scenarios, write_head
+from ..core.layout import TrainingTree
+from ..core.manifest import FileEntry, Manifest, ManifestError, Origin
+from ..core.policy import Retained, is_best, to_remove
+from ..core.readers import ModelReport, read_model
+from ..core.session import SavePolicy, now
+from ..core.sets import SetState
+from ..core.signature import Signature
+from .resume import is_sound
+
+SCORE = "ep_rew_mean"
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Where the sets of one scenario in one session belong.
+
+    Args:
+        lineage: the chain's id.
+        generation: of this session in it.
+        session: the session's id, or None outside any session.
+        version: the user's word for the task.
+        resumed_from: what the session started from; None: from zero.
+    """
+
+    lineage: str
+    generation: int
+    session: str | None = None
+    version: str = "1"
+    resumed_from: Origin | None = None
+
+
+@dataclass(frozen=True)
+class Member:
+    """One file of a set that is about to be written.
+
+    Args:
+        role: one of the manifest's ROLES.
+        extension: of its name; for the model it is always `zip`.
+        write: fills an open binary file.
+    """
+
+    role: str
+    extension: str
+    write: Callable[[BinaryIO], None]
+
+    def name(self, stem: str) -> str:
+        """Return the file's name in a set."""
+        return names.model_name(stem) if self.role == "model" else names.member_name(stem, self.role, self.extension)
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A set that is about to be written.
+
+    Args:
+        num_timesteps: N.
+        members: its files, the model first.
+        signature: of the live model; None: what reading the written file says.
+        captured: one of the manifest's FIDELITIES.
+        reasons: why it is no more than that.
+        versions: of Python and the libraries.
+        metrics: numbers at this moment.
+    """
+
+    num_timesteps: int
+    members: Sequence[Member]
+    signature: Signature | None = None
+    captured: str = "weights"
+    reasons: tuple[str, ...] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What a save did.
+
+    Args:
+        manifest: the sealed set, new or the equal one that was there.
+        seconds: how long it took.
+        removed: stems that retention removed.
+    """
+
+    manifest: Manifest
+    seconds: float
+    removed: tuple[str, ...]
+
+
+class SetKeeper:
+    """Writes and keeps the sets of one scenario; the caller holds the tree's lock.
+
+    Args:
+        tree: the training tree.
+        scenario: whose sets.
+        chain: where they belong.
+        policy: what to keep.
+        parent: the set that the first one follows, or None.
+    """
+
+    def __init__(
+        self, tree: TrainingTree, scenario: str, chain: Chain, policy: SavePolicy, parent: Manifest | None
+    ) -> None:
+        self._tree = tree
+        self._folder = tree.checkpoints
+        self._scenario = scenario
+        self._chain = chain
+        self._policy = policy
+        self.latest = parent
+        self.best = self._known_best()
+
+    def write(self, draft: Draft, kind: str) -> Saved:
+        """Seal a set, move the head to it, and remove what retention lets go.
+
+        Raises:
+            StorageError: it cannot be written; the sets before it are untouched.
+            CorruptError: what the model wrote is not sound (NaN among the weights); nothing is sealed.
+        """
+        started = time.monotonic()
+        fsio.make_folder(self._folder)
+        manifest = self._standing_equal(draft) or self._seal(draft, kind)
+        score = manifest.metrics.get(SCORE)
+        if score is not None and is_best(score, self.best.score if self.best else None):
+            self.best = Best(manifest.stem, manifest.digest, score)
+        write_head(self._tree, Head.of(manifest, self.best))
+        self.latest = manifest
+        self._export(manifest, final=kind == "final")
+        self._write_metadata()
+        removed = self._retain()
+        return Saved(manifest, time.monotonic() - started, removed)
+
+    def export_final(self) -> None:
+        """Export the newest set as the final model, where no save was left to do at the target."""
+        if self.latest is not None:
+            self._copy(self.latest, [self._tree.final(self._scenario)])
+
+    def _known_best(self) -> Best | None:
+        try:
+            head = read_head(self._tree, self._scenario)
+        except ValueError:
+            return None  # a damaged head is reported by the choice of the set to start from
+        return head.best if head is not None else None
+
+    def _seal(self, draft: Draft, kind: str) -> Manifest:
+        stem = names.checkpoint_stem(self._scenario, draft.num_timesteps)
+        members = [(member.name(stem), member) for member in draft.members]
+        writer = sets.SetWriter(self._folder, stem, [name for name, _ in members])
+        try:
+            entries = [writer.add(name, member.role, member.write) for name, member in members]
+            report = _read_sound(self._folder / names.model_name(stem))
+            model = entries[0]
+            entries[0] = FileEntry(model.path, model.role, model.size_bytes, model.digest, report.content)
+            return writer.seal(self._manifest(draft, kind, entries, draft.signature or report.signature))
+        except BaseException:
+            writer.abandon()
+            raise
+
+    def _manifest(self, draft: Draft, kind: str, entries: Sequence[FileEntry], signature: Signature) -> Manifest:
+        return Manifest(
+            scenario=self._scenario,
+            num_timesteps=draft.num_timesteps,
+            kind=kind,
+            files=tuple(entries),
+            signature=signature,
+            lineage=self._chain.lineage,
+            generation=self._chain.generation,
+            session=self._chain.session,
+            version=self._chain.version,
+            parent=self.latest.digest if self.latest else None,
+            resumed_from=self._chain.resumed_from,
+            captured=draft.captured,
+            captured_reasons=draft.reasons,
+            versions=draft.versions,
+            metrics=draft.metrics,
+            created_at=now(),
+        )
+
+    def _standing_equal(self, draft: Draft) -> Manifest | None:
+        """Return the set of the same N when it holds the same weights; any other makes room."""
+        stem = names.checkpoint_stem(self._scenario, draft.num_timesteps)
+        present = [name for name in fsio.list_names(self._folder) if name.startswith(stem + ".")]
+        if not present:
+            return None
+        standing: Manifest | None = None
+        try:
+            standing = sets.read_manifest(self._folder / (stem + names.MANIFEST_SUFFIX))
+        except ManifestError:
+            standing = None  # unsealed or damaged: a good one it is not
+        if standing is None:
+            self._put_aside(present, f"{stem}-{time.time_ns()}")
+            return None
+        if not sets.check_files(self._folder, standing) and standing.model.content == self._content(draft):
+            return standing
+        sets.move_set(self._folder, standing, self._tree.attic / standing.digest[len("sha256:") :][:16])
+        return None
+
+    def _content(self, draft: Draft) -> str:
+        probe = self._folder / names.temporary_name("probe", str(draft.num_timesteps))
+        fsio.write_file(probe, draft.members[0].write)
+        try:
+            return read_model(probe, own=True).content
+        finally:
+            fsio.remove_file(probe)
+
+    def _put_aside(self, present: Sequence[str], folder_name: str) -> None:
+        target = self._tree.attic / folder_name
+        fsio.make_folder(target)
+        for name in present:
+            fsio.rename(self._folder / name, target / name)
+
+    def _export(self, manifest: Manifest, *, final: bool) -> None:
+        if self.best is not None and self.best.digest == manifest.digest:
+            only = tree_scenarios(sets.scan(self._folder), self._folder) == [self._scenario]
+            self._copy(manifest, self._tree.best_exports(self._scenario, only=only))
+        if final:
+            self._copy(manifest, [self._tree.final(self._scenario)])
+
+    def _copy(self, manifest: Manifest, targets: Sequence[Path]) -> None:
+        for target in targets:
+            fsio.make_folder(target.parent)
+            fsio.copy_file(self._folder / manifest.model.path, target, digest=manifest.model.digest)
+
+    def _write_metadata(self) -> None:
+        stored = sets.scan(self._folder)
+        by_digest = {s.manifest.digest: s.manifest for s in stored if s.manifest is not None}
+        heads: dict[str, Manifest] = {}
+        for scenario in tree_scenarios(stored, self._folder):
+            try:
+                head = read_head(self._tree, scenario)
+            except ValueError:
+                continue  # another scenario's damaged head is that scenario's matter
+            if head is not None and head.digest in by_digest:
+                heads[scenario] = by_digest[head.digest]
+        metadata.write_metadata(self._tree, heads)
+
+    def _retain(self) -> tuple[str, ...]:
+        # Sets of other lineages are not counted: an old lineage's sets must not push out this one's
+        own = {
+            s.stem: s.manifest
+            for s in sets.scan(self._folder)
+            if s.state is SetState.SEALED
+            and s.manifest is not None
+            and s.scenario == self._scenario
+            and s.manifest.lineage == self._chain.lineage
+        }
+        retained = [Retained(stem, (m.lineage, *m.order), m.kind) for stem, m in own.items()]
+        keep = {manifest.stem for manifest in (self.latest,) if manifest} | ({self.best.stem} if self.best else set())
+        removed = to_remove(retained, self._policy, keep=keep)
+        for stem in removed:
+            sets.remove_set(self._folder, own[stem])
+        return tuple(removed)
+
+
+def _read_sound(path: Path) -> ModelReport:
+    report = read_model(path, own=True)
+    if not is_sound(report):
+        found = "; ".join(str(finding) for finding in report.findings)
+        raise CorruptError(
+            f"{path.name} was written and is not sound: {found}",
+            hint="the training has diverged: lower the learning rate and start from an earlier checkpoint",
+        )
+    return report
