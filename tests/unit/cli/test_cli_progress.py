@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from ckptsync.cli.output import Output
+from ckptsync.cli.progress import Reporter
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_without_a_terminal_a_line_every_ten_seconds() -> None:
+    err, clock = io.StringIO(), Clock()
+    reporter = Reporter(Output(out=io.StringIO(), err=err), clock=clock)
+    with reporter.progress("fetch", 4 << 20) as meter:
+        for second in range(1, 26):
+            clock.seconds = second
+            meter.advance(100 << 10)
+    assert err.getvalue().splitlines() == [
+        "fetch: 1000.0 KB of 4.0 MB (24 %)",
+        "fetch: 2.0 MB of 4.0 MB (48 %)",
+    ]
+
+
+def test_an_unknown_end_has_no_share() -> None:
+    err, clock = io.StringIO(), Clock()
+    with Reporter(Output(out=io.StringIO(), err=err), clock=clock).progress("train", None, unit="steps") as meter:
+        clock.seconds = 11
+        meter.set(2048)
+    assert err.getvalue() == "train: 2,048 steps\n"
+
+
+def test_quiet_means_no_progress() -> None:
+    err, clock = io.StringIO(), Clock()
+    with Reporter(Output(quiet=True, out=io.StringIO(), err=err), clock=clock).progress("fetch", 10) as meter:
+        clock.seconds = 100
+        meter.advance(10)
+    assert err.getvalue() == ""
+
+
+def test_a_terminal_gets_a_bar_and_lines_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    err = Terminal()
+    reporter = Reporter(Output(out=io.StringIO(), err=err))
+    with reporter.progress("evil\nlabel", 10, unit="steps") as meter:
+        meter.set(5)
+        reporter.line("a line")
+        meter.advance(5)
+    assert "evil\\nlabel" in err.getvalue()
+    assert "a line\n" in err.getvalue()
