@@ -44,6 +44,7 @@ __all__ = [
     "safe_join",
     "sha256_file",
     "sweep_temporaries",
+    "sync_file",
     "sync_folder",
     "truncate",
     "write_bytes",
@@ -72,6 +73,15 @@ def sync_folder(folder: Path) -> None:
             os.close(descriptor)
     except OSError as error:
         raise storage_error(error, folder, action="sync") from error
+
+
+def sync_file(path: Path) -> None:
+    """Make the bytes of a regular file durable that somebody else wrote."""
+    with open_regular(path) as file:
+        try:
+            os.fsync(file.fileno())
+        except OSError as error:
+            raise storage_error(error, path, action="sync") from error
 
 
 def make_folder(folder: Path) -> None:
@@ -237,16 +247,15 @@ def link_or_copy(source: Path, target: Path) -> None:
         NothingFoundError, UnsafePathError: the source is missing, or is no regular file.
         StorageError: it failed, or the target's name is taken.
     """
-    with open_regular(source) as file:  # whoever wrote it may not have synced it
-        try:
-            os.fsync(file.fileno())
-            os.link(source, target, follow_symlinks=False)
-        except OSError as error:
-            if error.errno not in _NO_LINK:
-                raise storage_error(error, target) from error
-            copy_file(source, target)
-            return
-    sync_folder(target.parent)
+    sync_file(source)
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in _NO_LINK:
+            raise storage_error(error, target) from error
+        copy_file(source, target)
+    else:
+        sync_folder(target.parent)
 
 
 def rename(source: Path, target: Path) -> None:

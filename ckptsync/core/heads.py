@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import fsio, jsonio, names
-from .errors import CkptsyncError, NothingFoundError
+from . import fields, fsio, jsonio, names
+from .errors import CkptsyncError, NothingFoundError, UsageError
 from .findings import Finding, warning
 from .layout import TrainingTree
 from .manifest import Manifest
@@ -84,23 +84,31 @@ class Head:
     @classmethod
     def from_json(cls, value: Any) -> Head:
         """Parse what `to_json` gave. Raises ValueError when it is anything else."""
+        if not isinstance(value, dict):
+            raise ValueError("it is no object")
+        fields.one_of(value, "schema", (SCHEMA,))
+        scenario, num_timesteps = fields.text(value, "scenario"), fields.count(value, "num_timesteps")
         try:
-            if value["schema"] != SCHEMA:
-                raise ValueError(f"its schema is {value['schema']!r}, expected {SCHEMA!r}")
-            best = value["best"]
-            return cls(
-                scenario=str(value["scenario"]),
-                stem=names.check_component(value["set"]),
-                digest=str(value["digest"]),
-                lineage=str(value["lineage"]),
-                generation=int(value["generation"]),
-                num_timesteps=int(value["num_timesteps"]),
-                best=Best(names.check_component(best["set"]), str(best["digest"]), float(best["score"]))
-                if best
-                else None,
-            )
-        except (KeyError, TypeError, CkptsyncError) as error:
-            raise ValueError(f"it is no head: {error!r}") from None
+            stem = names.checkpoint_stem(scenario, num_timesteps)
+        except UsageError as error:
+            raise ValueError(error.message) from None
+        fields.one_of(value, "set", (stem,))
+        return cls(
+            scenario=scenario,
+            stem=stem,
+            digest=fields.digest(value, "digest"),
+            lineage=fields.text(value, "lineage"),
+            generation=fields.count(value, "generation"),
+            num_timesteps=num_timesteps,
+            best=_best(fields.mapping(value, "best")) if value.get("best") is not None else None,
+        )
+
+
+def _best(value: dict[str, Any]) -> Best:
+    stem = fields.text(value, "set")
+    if names.parse_stem(stem) is None:
+        raise ValueError(f"{names.printable(stem)} is no set")
+    return Best(stem, fields.digest(value, "digest"), fields.number(value, "score"))
 
 
 def read_head(tree: TrainingTree, scenario: str) -> Head | None:
@@ -110,11 +118,14 @@ def read_head(tree: TrainingTree, scenario: str) -> Head | None:
         ValueError: the file is damaged.
     """
     try:
-        return Head.from_json(jsonio.parse(fsio.read_bytes(tree.head(scenario), limit=_MAX_HEAD_BYTES)))
+        head = Head.from_json(jsonio.parse(fsio.read_bytes(tree.head(scenario), limit=_MAX_HEAD_BYTES)))
     except NothingFoundError:
         return None
     except CkptsyncError as error:
         raise ValueError(error.message) from None
+    if head.scenario != scenario:
+        raise ValueError(f"it is the head of {head.scenario!r}")
+    return head
 
 
 def write_head(tree: TrainingTree, head: Head) -> None:
@@ -166,7 +177,7 @@ def standing(tree: TrainingTree, stored: list[StoredSet], scenario: str) -> Stan
     if head is not None:
         at_head = [s for s in candidates if s.manifest is not None and s.manifest.digest == head.digest]
         if not at_head:
-            findings.append(warning("head.damaged", names.head_name(scenario), head.stem, "the set is not there"))
+            findings.append(warning("head.damaged", names.head_name(scenario), head.stem, "no such sound set"))
         known = head
         older = [
             s
@@ -175,6 +186,7 @@ def standing(tree: TrainingTree, stored: list[StoredSet], scenario: str) -> Stan
             and (s.state is SetState.UNSEALED or s.order <= (known.lineage, known.generation, known.num_timesteps))
         ]
         candidates = at_head + older
+        head = head if at_head else None
     return Standing(head, tuple(candidates), tuple(findings))
 
 

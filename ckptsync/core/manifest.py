@@ -15,22 +15,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import jsonio, names
-from .errors import UnsafePathError, UsageError
+from . import fields, jsonio, names
+from .errors import CorruptError, UnsafePathError, UsageError
 from .findings import Finding, blocker
 from .signature import Signature
 
-SCHEMA = "ckptsync.manifest/1"
+_SCHEMA_FAMILY = "ckptsync.manifest/"
+SCHEMA = _SCHEMA_FAMILY + "1"
 MAX_MANIFEST_BYTES = 16 << 20
 KINDS = ("periodic", "time", "emergency", "final", "best", "request", "adopted")
 FIDELITIES = ("exact", "state", "weights")
 ROLES = ("model", "resume", "environment", "vecnormalize", "replay")
 
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
 _DIGEST_TAIL = re.compile(rb',"digest":"(sha256:[0-9a-f]{64})"\}\n?\Z')
 
 
-class ManifestError(Exception):
+class ManifestError(CorruptError):
     """A manifest cannot be used; `finding` says why."""
 
     def __init__(self, finding: Finding) -> None:
@@ -43,7 +43,7 @@ class FileEntry:
     """One file of a set.
 
     Args:
-        path: relative to the manifest's folder, with `/`.
+        path: its name, beside the manifest; begins with the set's stem and a dot.
         role: one of ROLES.
         size_bytes: its length.
         digest: sha256 of its bytes.
@@ -86,10 +86,7 @@ class Origin:
         """Parse what `to_json` gave. Raises ValueError when it is anything else."""
         if not isinstance(value, dict):
             raise ValueError("an origin is an object")
-        session = value.get("session")
-        if not isinstance(session, str | None):
-            raise ValueError("an origin's session is a text")
-        return cls(session, _count(value, "num_timesteps"), _digest(value, "digest"))
+        return cls(_session(value), fields.count(value, "num_timesteps"), fields.digest(value, "digest"))
 
 
 @dataclass(frozen=True)
@@ -209,52 +206,64 @@ class Manifest:
             if not isinstance(schema, str):
                 raise ValueError("it has no schema")
             if schema != SCHEMA:
-                hint = "a newer ckptsync may read it" if schema.startswith("ckptsync.manifest/") else ""
+                hint = "a newer ckptsync may read it" if schema.startswith(_SCHEMA_FAMILY) else ""
                 raise ManifestError(blocker("manifest.schema", name, SCHEMA, schema, hint))
-            digest = _digest(value, "digest")
+            digest = fields.digest(value, "digest")
             if not _carries_own_digest(data, value, digest):
                 raise ValueError("its bytes disagree with its own digest")
             return cls._from_json(value, digest)
         except UnsafePathError as error:
             raise ManifestError(blocker("path.escape", name, actual=error.message)) from None
-        except ValueError as error:
+        except (ValueError, UsageError) as error:
             raise ManifestError(blocker("manifest.damaged", name, actual=str(error))) from None
 
     @classmethod
     def _from_json(cls, value: dict[str, Any], digest: str) -> Manifest:
-        fidelity = value.get("fidelity")
-        if not isinstance(fidelity, dict) or fidelity.get("captured") not in FIDELITIES:
-            raise ValueError("field 'fidelity' is wrong")
-        scenario = _text(value, "scenario")
-        try:
-            names.check_scenario(scenario)
-        except UsageError as error:
-            raise ValueError(f"field 'scenario' is wrong: {error}") from None
+        fidelity = fields.mapping(value, "fidelity")
+        scenario, num_timesteps = fields.text(value, "scenario"), fields.count(value, "num_timesteps")
         origin = value.get("resumed_from")
         return cls(
             scenario=scenario,
-            num_timesteps=_count(value, "num_timesteps"),
-            kind=_one_of(value, "kind", KINDS),
-            files=_files(value.get("files")),
+            num_timesteps=num_timesteps,
+            kind=fields.one_of(value, "kind", KINDS),
+            files=_files(value.get("files"), names.checkpoint_stem(scenario, num_timesteps)),
             signature=Signature.from_json(value.get("signature")),
-            lineage=_text(value, "lineage"),
-            generation=_count(value, "generation"),
-            session=_optional_text(value, "session"),
-            version=_text(value, "version"),
-            parent=_digest(value, "parent") if value.get("parent") is not None else None,
+            lineage=names.check_component(fields.text(value, "lineage"), what="lineage"),
+            generation=fields.count(value, "generation"),
+            session=_session(value),
+            version=fields.text(value, "version"),
+            parent=fields.digest(value, "parent") if value.get("parent") is not None else None,
             resumed_from=Origin.from_json(origin) if origin is not None else None,
-            captured=fidelity["captured"],
-            captured_reasons=tuple(str(reason) for reason in fidelity.get("reasons", ())),
-            versions={str(key): str(text) for key, text in _mapping(value, "versions").items()},
+            captured=fields.one_of(fidelity, "captured", FIDELITIES),
+            captured_reasons=fields.texts(fidelity, "reasons"),
+            versions=_versions(value),
             metrics=_metrics(value),
-            created_at=_text(value, "created_at"),
+            created_at=fields.text(value, "created_at"),
             extra={key: kept for key, kept in value.items() if key not in _FIELDS},
             digest=digest,
         )
 
 
 _FIELDS = frozenset(
-    ["schema", "scenario", "num_timesteps", "kind", "files", "signature", "lineage", "generation", "session", "version", "parent", "resumed_from", "fidelity", "versions", "metrics", "created_at", "digest"]
+    [
+        "schema",
+        "scenario",
+        "num_timesteps",
+        "kind",
+        "files",
+        "signature",
+        "lineage",
+        "generation",
+        "session",
+        "version",
+        "parent",
+        "resumed_from",
+        "fidelity",
+        "versions",
+        "metrics",
+        "created_at",
+        "digest",
+    ]
 )
 
 
@@ -267,64 +276,45 @@ def _carries_own_digest(data: bytes, value: dict[str, Any], digest: str) -> bool
     return "sha256:" + hashlib.sha256(jsonio.canonical(body)).hexdigest() == digest
 
 
-def _files(value: Any) -> tuple[FileEntry, ...]:
+def _files(value: Any, stem: str) -> tuple[FileEntry, ...]:
     if not isinstance(value, list) or not value:
         raise ValueError("field 'files' is no list of files")
     entries = []
     for item in value:
         if not isinstance(item, dict):
             raise ValueError("field 'files' holds something that is no file")
-        path = _text(item, "path")
-        names.check_relative(path)
-        content = _digest(item, "content") if item.get("content") is not None else None
+        path = names.check_member(stem, fields.text(item, "path"))
+        content = fields.digest(item, "content") if item.get("content") is not None else None
         entries.append(
-            FileEntry(path, _one_of(item, "role", ROLES), _count(item, "size_bytes"), _digest(item, "digest"), content)
+            FileEntry(
+                path,
+                fields.one_of(item, "role", ROLES),
+                fields.count(item, "size_bytes"),
+                fields.digest(item, "digest"),
+                content,
+            )
         )
     if len({entry.path.casefold() for entry in entries}) != len(entries):
         raise ValueError("field 'files' names a file twice")
-    if entries[0].role != "model" or sum(entry.role == "model" for entry in entries) != 1:
-        raise ValueError("field 'files' must begin with the one model")
+    models = [entry.path for entry in entries if entry.role == "model"]
+    if models != [names.model_name(stem)] or entries[0].role != "model":
+        raise ValueError(f"field 'files' must begin with the one model, {names.model_name(stem)}")
     return tuple(entries)
 
 
-def _text(value: dict[str, Any], key: str) -> str:
-    if not isinstance(value.get(key), str):
-        raise ValueError(f"field {key!r} is no text")
-    return str(value[key])
+def _session(value: Mapping[str, Any]) -> str | None:
+    if value.get("session") is None:
+        return None
+    return names.session_id(*names.parse_session_id(fields.text(value, "session")))
 
 
-def _optional_text(value: dict[str, Any], key: str) -> str | None:
-    return None if value.get(key) is None else _text(value, key)
-
-
-def _one_of(value: dict[str, Any], key: str, allowed: tuple[str, ...]) -> str:
-    if value.get(key) not in allowed:
-        raise ValueError(f"field {key!r} is {value.get(key)!r}, expected one of {', '.join(allowed)}")
-    return str(value[key])
-
-
-def _count(value: dict[str, Any], key: str) -> int:
-    number = value.get(key)
-    if type(number) is not int or number < 0:
-        raise ValueError(f"field {key!r} is no count")
-    return number
-
-
-def _digest(value: dict[str, Any], key: str) -> str:
-    digest = value.get(key)
-    if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
-        raise ValueError(f"field {key!r} is no sha256 digest")
-    return digest
-
-
-def _metrics(value: dict[str, Any]) -> dict[str, float]:
-    metrics = _mapping(value, "metrics")
+def _metrics(value: Mapping[str, Any]) -> dict[str, float]:
+    metrics = fields.mapping(value, "metrics")
     if not all(type(number) in (int, float) for number in metrics.values()):
         raise ValueError("field 'metrics' holds something that is no number")
-    return {key: float(number) for key, number in metrics.items()}
+    return metrics  # as they came: a count that turned into a float would give the manifest another digest
 
 
-def _mapping(value: dict[str, Any], key: str) -> dict[str, Any]:
-    if not isinstance(value.get(key), dict):
-        raise ValueError(f"field {key!r} is no object")
-    return dict(value[key])
+def _versions(value: Mapping[str, Any]) -> dict[str, str]:
+    versions = fields.mapping(value, "versions")
+    return {name: fields.text(versions, name) for name in versions}

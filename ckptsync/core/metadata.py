@@ -10,15 +10,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from . import fsio, jsonio
+from . import fields, fsio, jsonio, names
 from .errors import CorruptError, NothingFoundError
 from .layout import TrainingTree
 from .manifest import Manifest
 from .session import now
-from .signature import NetArch, Signature, Space
+from .signature import Signature, Space, parse_net_arch
 
 SCHEMA = "ckptsync.training-metadata/1"
 _MAX_METADATA_BYTES = 16 << 20
+_HINT = "move the file away; it is written anew"
 
 
 def block(manifest: Manifest) -> dict[str, Any]:
@@ -60,24 +61,29 @@ def read_metadata(tree: TrainingTree) -> dict[str, Any] | None:
         CorruptError: it cannot be read as what it should be.
     """
     try:
-        value = jsonio.parse(fsio.read_bytes(tree.metadata, limit=_MAX_METADATA_BYTES))
+        data = fsio.read_bytes(tree.metadata, limit=_MAX_METADATA_BYTES)
+        value = jsonio.parse(data, non_finite=True)  # older scripts write a mean reward of NaN
     except NothingFoundError:
         return None
     except ValueError as error:
-        raise CorruptError(f"{tree.metadata}: {error}", hint="move the file away; it is written anew") from None
+        raise CorruptError(f"{tree.metadata}: {error}", hint=_HINT) from None
     if not isinstance(value, dict):
-        raise CorruptError(f"{tree.metadata} is no JSON object", hint="move the file away; it is written anew")
+        raise CorruptError(f"{tree.metadata} is no JSON object", hint=_HINT)
     return value
 
 
 def expectation_from(value: Mapping[str, Any], scenario: str) -> Signature | None:
-    """Return what the metadata say of a scenario's network, without parameters; None when they say nothing."""
-    scenarios = value.get("scenarios")
-    found = scenarios.get(scenario) if isinstance(scenarios, dict) else value
-    if not isinstance(found, dict):
-        return None
-    architecture: NetArch | None = found.get("policy_architecture")
-    if not isinstance(architecture, list | dict):
-        return None
-    algorithm = found.get("algorithm")
-    return Signature(algorithm=algorithm if isinstance(algorithm, str) else None, net_arch=architecture)
+    """Return what the metadata say of a scenario's network, without parameters; None when they say nothing.
+
+    Raises:
+        CorruptError: what they say makes no sense; that never means "compatible".
+    """
+    try:
+        found = fields.mapping(value, "scenarios").get(scenario, {}) if "scenarios" in value else value
+        architecture = parse_net_arch(found.get("policy_architecture"))
+        algorithm = fields.text(found, "algorithm") if found.get("algorithm") is not None else None
+    except (ValueError, AttributeError) as error:
+        raise CorruptError(
+            f"training_metadata.json says nothing sensible about {names.printable(scenario)}: {error}", hint=_HINT
+        ) from None
+    return None if architecture is None else Signature(algorithm=algorithm, net_arch=architecture)

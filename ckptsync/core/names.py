@@ -139,6 +139,17 @@ def model_name(stem: str) -> str:
     return stem + MODEL_SUFFIX
 
 
+def check_member(stem: str, name: str) -> str:
+    """Return a name unchanged if a file of a set may have it: it begins with the stem and a dot.
+
+    Raises:
+        UnsafePathError: when it is another's file, or no safe name at all.
+    """
+    if not check_component(name).startswith(stem + "."):
+        raise UnsafePathError(f"{printable(name)} is no file of the set {printable(stem)}")
+    return name
+
+
 def member_name(stem: str, role: str, extension: str) -> str:
     """Name of another member of a set: `<stem>.<role>.<extension>`."""
     return f"{stem}.{role}.{extension}"

@@ -7,7 +7,6 @@ session_info.json       the end marker, written last, so its presence says that 
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from . import fsio, jsonio, names
-from .errors import ConfigError, CorruptError, NothingFoundError
+from .errors import CkptsyncError, ConfigError, CorruptError, NothingFoundError
 from .layout import DEFAULT_TREE
 from .manifest import Origin
 
@@ -139,12 +138,15 @@ class SessionSpec:
             known["heads"] = {name: Origin.from_json(origin) for name, origin in value["heads"].items()}
             known["save"] = SavePolicy(**value["save"])
             spec = cls(**known)
-            for scenario in spec.scenarios:
-                names.check_scenario(scenario.name)
+            run, _number = names.parse_session_id(spec.session)
+            if run != spec.run:
+                raise ValueError(f"session {spec.session!r} is none of run {spec.run!r}")
+            for name in (*(scenario.name for scenario in spec.scenarios), *spec.heads):
+                names.check_scenario(name)
             names.check_relative(spec.tree)
             names.check_relative(spec.script)
             return spec
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, CkptsyncError) as error:
             raise ConfigError(f"the session specification is damaged: {error!r}") from None
 
 
@@ -155,7 +157,7 @@ def read_spec_from_environment() -> SessionSpec | None:
         return None
     try:
         return SessionSpec.from_json(jsonio.parse(fsio.read_bytes(Path(path), limit=MAX_INFO_BYTES)))
-    except (ValueError, NothingFoundError) as error:
+    except (ValueError, NothingFoundError, CorruptError) as error:
         raise ConfigError(f"{SPEC_VARIABLE} names {path}, which cannot be read: {error}") from None
 
 
@@ -178,10 +180,13 @@ class EventLog:
 
 
 def read_events(path: Path, *, limit: int = MAX_INFO_BYTES) -> list[dict[str, Any]]:
-    """Read the events that a session left; a torn last line is left out.
+    """Read the events that a session left; none when there is no file.
+
+    A torn last line is left out. Another line that is no event, which a writer that died has left or a
+    disk has spoiled, is returned as `{"event": "torn", "line": number}`: history, not a checkpoint.
 
     Raises:
-        CorruptError: another line is no JSON object.
+        CorruptError: the file is larger than `limit`.
     """
     try:
         data = fsio.read_bytes(path, limit=limit)
@@ -192,11 +197,10 @@ def read_events(path: Path, *, limit: int = MAX_INFO_BYTES) -> list[dict[str, An
     for number, line in enumerate(lines[:-1], start=1):  # behind the last line break lies nothing, or a torn line
         try:
             event = jsonio.parse(line)
-        except ValueError as error:
-            raise CorruptError(f"{path}, line {number}: {error}") from None
-        if not isinstance(event, dict) or not isinstance(event.get("event"), str):
-            raise CorruptError(f"{path}, line {number} is no event")
-        events.append(event)
+        except ValueError:
+            event = None
+        is_event = isinstance(event, dict) and isinstance(event.get("event"), str)
+        events.append(event if is_event else {"event": "torn", "line": number})
     return events
 
 
@@ -266,4 +270,4 @@ def read_session_info(path: Path) -> dict[str, Any]:
 
 def write_session_info(path: Path, info: SessionInfo) -> None:
     """Write the end marker; the caller has written everything else before."""
-    fsio.write_bytes(path, (json.dumps(info.to_json(), indent=2, ensure_ascii=False) + "\n").encode())
+    fsio.write_bytes(path, jsonio.pretty(info.to_json()))

@@ -12,15 +12,16 @@ and never removed by a sweep. Whoever changes a folder holds the lock of its tre
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import BinaryIO
 
 from . import fsio, jsonio, names
-from .errors import CkptsyncError, CorruptError
+from .errors import CkptsyncError, CorruptError, StorageError, UnsafePathError
 from .findings import Finding, blocker, warning
 from .manifest import MAX_MANIFEST_BYTES, FileEntry, Manifest, ManifestError
 
@@ -126,7 +127,7 @@ def check_files(folder: Path, manifest: Manifest) -> tuple[Finding, ...]:
 
 
 def _check_file(folder: Path, entry: FileEntry) -> Finding | None:
-    path = fsio.safe_join(folder, entry.path)
+    path = folder / entry.path
     if path.is_symlink() or (path.exists() and not path.is_file()):
         return blocker("path.special-file", entry.path)
     if not path.exists():
@@ -148,18 +149,27 @@ class SetWriter:
     fails in between, call `abandon`; when the process dies, `sweep` does it later.
 
     Args:
-        folder: the folder of the sets; must exist and hold no set of this stem.
-        stem: the set's stem.
+        folder: the folder of the sets; must exist.
+        stem: the set's stem. What a writer that died left of it is removed first.
         file_names: every file that will be added, the model first.
+
+    Raises:
+        CorruptError: the folder holds files of this stem, sealed or not: they are another's, `set_aside`
+            moves them away.
     """
 
     def __init__(self, folder: Path, stem: str, file_names: Sequence[str]) -> None:
         self._folder = folder
         self._stem = stem
-        self._file_names = tuple(file_names)
-        for name in self._file_names:
-            _check_member_name(stem, name)
-        fsio.write_bytes(folder / (stem + names.PENDING_SUFFIX), jsonio.canonical({"files": list(self._file_names)}))
+        self._file_names = tuple(names.check_member(stem, name) for name in file_names)
+        self._manifest = folder / (stem + names.MANIFEST_SUFFIX)
+        self._pending = folder / (stem + names.PENDING_SUFFIX)
+        _complete(folder, stem)
+        # Only files that were not there before may be in the intent: whatever it names is removed by a sweep
+        for path in (self._manifest, *map(self._path, self._file_names)):
+            if os.path.lexists(path):
+                raise CorruptError(f"cannot write the set {stem}: {path} is there already")
+        fsio.write_bytes(self._pending, jsonio.canonical({"files": list(self._file_names)}))
 
     def add(self, name: str, role: str, write: Callable[[BinaryIO], None]) -> FileEntry:
         """Write one file of the set; `write` fills an open binary file. Returns its entry."""
@@ -177,18 +187,36 @@ class SetWriter:
         fsio.link_or_copy(source, self._path(entry.path))
         return entry
 
-    def seal(self, manifest: Manifest) -> Manifest:
-        """Commit: write the manifest, then remove the intent. Returns the manifest with its digest."""
-        data = manifest.serialise()
-        fsio.write_bytes(self._folder / (self._stem + names.MANIFEST_SUFFIX), data)
-        fsio.remove_file(self._folder / (self._stem + names.PENDING_SUFFIX))
-        return Manifest.parse(data)
+    def seal(self, manifest: Manifest, data: bytes | None = None) -> Manifest:
+        """Commit: write the manifest, then remove the intent. Returns the manifest with its digest.
+
+        Args:
+            manifest: of the files that were announced, in that order.
+            data: its bytes where it has been sealed before, so that its digest stays.
+
+        Raises:
+            ValueError: the manifest is of another stem or of other files than announced.
+        """
+        if manifest.stem != self._stem or tuple(entry.path for entry in manifest.files) != self._file_names:
+            raise ValueError(f"the manifest of {manifest.stem} names other files than were announced for {self._stem}")
+        data = manifest.serialise() if data is None else data
+        sealed = Manifest.parse(data)
+        fsio.write_bytes(self._manifest, data)
+        fsio.remove_file(self._pending)
+        return sealed
 
     def abandon(self) -> None:
-        """Remove what was written of an unsealed set."""
-        for name in self._file_names:
-            fsio.remove_file(self._folder / name)
-        fsio.remove_file(self._folder / (self._stem + names.PENDING_SUFFIX))
+        """Remove what was written, after a failure; nothing happens once the set is sealed.
+
+        What cannot be removed now is torn and swept later.
+        """
+        if not os.path.lexists(self._pending):
+            return
+        with suppress(StorageError):  # the failure that led here is the one to report
+            # The manifest first: it may be there when only its folder could not be synced
+            fsio.remove_file(self._manifest)
+            fsio.sync_folder(self._folder)
+            _complete(self._folder, self._stem)
 
     def _path(self, name: str) -> Path:
         if name not in self._file_names:
@@ -196,18 +224,22 @@ class SetWriter:
         return self._folder / name
 
 
-def _check_member_name(stem: str, name: str) -> str:
-    names.check_component(name)
-    if not name.startswith(stem + "."):
-        raise CorruptError(f"{names.printable(name)} is no file of the set {names.printable(stem)}")
-    return name
-
-
 def seal_in_place(folder: Path, manifest: Manifest) -> Manifest:
-    """Seal files that already lie in their place, as `adopt` does. Returns the manifest with its digest."""
+    """Seal files that already lie in their place, as `adopt` does. Returns the manifest with its digest.
+
+    Raises:
+        CorruptError: the stem is sealed already.
+    """
+    seal = folder / (manifest.stem + names.MANIFEST_SUFFIX)
+    if os.path.lexists(seal):
+        raise CorruptError(f"cannot seal {manifest.stem}: {seal} is there already")
     data = manifest.serialise()
-    fsio.write_bytes(folder / (manifest.stem + names.MANIFEST_SUFFIX), data)
-    return Manifest.parse(data)
+    sealed = Manifest.parse(data)
+    for entry in manifest.files:
+        fsio.sync_file(folder / entry.path)  # plain SB3 syncs nothing
+    fsio.sync_folder(folder)
+    fsio.write_bytes(seal, data)
+    return sealed
 
 
 def copy_set(source: Path, manifest: Manifest, target: Path, *, link: bool = False) -> None:
@@ -217,23 +249,27 @@ def copy_set(source: Path, manifest: Manifest, target: Path, *, link: bool = Fal
         source: the folder that it lies in.
         manifest: its manifest.
         target: the folder that it shall lie in as well; created when missing.
-        link: use hard links where possible, for folders that only ckptsync writes.
+        link: use hard links where possible, for folders that only ckptsync writes; the bytes are not
+            compared with the manifest then.
 
     Raises:
-        CorruptError: a file disagrees with the manifest, or the target holds another set of this stem.
+        CorruptError: a file disagrees with the manifest, the source's manifest is another one by now, or
+            the target holds another set or plain files of this stem.
     """
     fsio.make_folder(target)
-    seal = target / (manifest.stem + names.MANIFEST_SUFFIX)
-    if seal.exists():
-        if read_manifest(seal).digest == manifest.digest:
+    seal_name = manifest.stem + names.MANIFEST_SUFFIX
+    if os.path.lexists(target / seal_name):
+        if read_manifest(target / seal_name).digest == manifest.digest:
             return
         raise CorruptError(f"{target} already holds another set {manifest.stem}")
+    data = fsio.read_bytes(source / seal_name, limit=MAX_MANIFEST_BYTES)
+    if Manifest.parse(data, name=seal_name).digest != manifest.digest:
+        raise CorruptError(f"{source / seal_name} has changed since it was read")
     writer = SetWriter(target, manifest.stem, [entry.path for entry in manifest.files])
     try:
         for entry in manifest.files:
-            fsio.remove_file(target / entry.path)  # left there by an attempt that was cut short
-            (writer.link if link else writer.copy)(fsio.safe_join(source, entry.path), entry)
-        writer.seal(manifest)
+            (writer.link if link else writer.copy)(source / entry.path, entry)
+        writer.seal(manifest, data)
     except BaseException:
         writer.abandon()
         raise
@@ -241,12 +277,9 @@ def copy_set(source: Path, manifest: Manifest, target: Path, *, link: bool = Fal
 
 def remove_set(folder: Path, manifest: Manifest) -> None:
     """Remove a sealed set; interrupted anywhere it is torn, and the next sweep completes the removal."""
-    deleting = folder / (manifest.stem + names.DELETING_SUFFIX)
-    fsio.rename(folder / (manifest.stem + names.MANIFEST_SUFFIX), deleting)
-    for entry in manifest.files:
-        fsio.remove_file(fsio.safe_join(folder, entry.path))
-    fsio.remove_file(deleting)
-    fsio.sync_folder(folder)
+    stem = manifest.stem
+    fsio.rename(folder / (stem + names.MANIFEST_SUFFIX), folder / (stem + names.DELETING_SUFFIX))
+    _complete(folder, stem)
 
 
 def move_set(source: Path, manifest: Manifest, target: Path) -> None:
@@ -255,33 +288,79 @@ def move_set(source: Path, manifest: Manifest, target: Path) -> None:
     remove_set(source, manifest)
 
 
+def set_aside(stored: StoredSet, attic: Path) -> Path:
+    """Move whatever a stem is, sealed, unsealed or corrupt, into a folder of its own below the attic.
+
+    Returns:
+        That folder. Its name comes from a digest, so sets of one stem never meet there.
+    """
+    folder, stem, manifest = stored.folder, stored.stem, stored.manifest
+    if manifest is not None and all((folder / entry.path).is_file() for entry in manifest.files):
+        target = attic / _short(manifest.digest)
+        move_set(folder, manifest, target)
+        return target
+    files = [name for name in fsio.list_names(folder) if name.startswith(stem + ".")]
+    target = attic / _short(fsio.sha256_file(folder / files[0]))
+    fsio.make_folder(target)
+    for name in files:
+        if not (target / name).exists():  # else an attempt that was cut short has brought it
+            fsio.link_or_copy(folder / name, target / name)
+    for name in reversed(files):  # the model before its manifest: alone it would pass for plain SB3 output
+        fsio.remove_file(folder / name)
+        fsio.sync_folder(folder)
+    return target
+
+
+def _short(digest: str) -> str:
+    return digest.removeprefix("sha256:")[:16]
+
+
 def sweep(folder: Path) -> list[str]:
     """Complete what was interrupted in a folder: remove torn sets and temporary files.
 
+    A stem whose intent file is damaged stays torn, for a person to look at.
+
     Returns:
-        The stems that were torn.
+        The stems that were torn and are gone.
     """
-    swept: list[str] = []
     fsio.sweep_temporaries(folder)
-    for name in fsio.list_names(folder):
-        for suffix in (names.PENDING_SUFFIX, names.DELETING_SUFFIX):
-            if name.endswith(suffix) and names.parse_stem(name[: -len(suffix)]):
-                stem = name[: -len(suffix)]
-                if not (folder / (stem + names.MANIFEST_SUFFIX)).exists():
-                    for member in _announced(folder / name, stem):
-                        fsio.remove_file(folder / member)
-                    swept.append(stem)
-                fsio.remove_file(folder / name)
-    if swept:
-        fsio.sync_folder(folder)
+    stems = {
+        name[: -len(suffix)]
+        for name in fsio.list_names(folder)
+        for suffix in (names.PENDING_SUFFIX, names.DELETING_SUFFIX)
+        if name.endswith(suffix) and names.parse_stem(name[: -len(suffix)])
+    }
+    swept = []
+    for stem in sorted(stems):
+        with suppress(CorruptError):
+            if _complete(folder, stem):
+                swept.append(stem)
     return swept
 
 
+def _complete(folder: Path, stem: str) -> bool:
+    # Finish the write or removal of one stem that was cut short. Returns whether the stem was torn.
+    intents = [folder / (stem + suffix) for suffix in (names.DELETING_SUFFIX, names.PENDING_SUFFIX)]
+    intents = [intent for intent in intents if os.path.lexists(intent)]
+    torn = bool(intents) and not os.path.lexists(folder / (stem + names.MANIFEST_SUFFIX))
+    if torn:
+        for member in [name for intent in intents for name in _announced(intent, stem)]:
+            fsio.remove_file(folder / member)
+        fsio.sync_folder(folder)  # or a power cut might keep a member and lose the intent that calls it torn
+    for intent in intents:
+        fsio.remove_file(intent)
+    if intents:
+        fsio.sync_folder(folder)
+    return torn
+
+
 def _announced(intent: Path, stem: str) -> list[str]:
-    # Both intent files are JSON with "files": texts in .pending, entries in .deleting. One that cannot be read was
-    # not written by us; then only its own name goes.
+    # Both intent files are JSON with "files": texts in .pending, entries in .deleting
     try:
-        files = json.loads(fsio.read_bytes(intent, limit=MAX_MANIFEST_BYTES))["files"]
-        return [_check_member_name(stem, f["path"] if isinstance(f, dict) else f) for f in files]
-    except (ValueError, KeyError, TypeError, CkptsyncError):
-        return []
+        files = jsonio.parse(fsio.read_bytes(intent, limit=MAX_MANIFEST_BYTES))["files"]
+        return [names.check_member(stem, f["path"] if isinstance(f, dict) else f) for f in files]
+    except (ValueError, KeyError, TypeError, UnsafePathError) as error:
+        raise CorruptError(
+            f"{intent} cannot be read, so nobody knows which files it stands for: {error!r}",
+            hint=f"look at the files {stem}.* and move them away",
+        ) from None

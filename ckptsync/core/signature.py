@@ -14,6 +14,19 @@ Space = Mapping[str, Any]
 NetArch = list[int] | dict[str, list[int]]
 
 
+def parse_net_arch(value: Any) -> NetArch | None:
+    """Check layer sizes from outside; None stays None. Raises ValueError when it is anything else."""
+
+    def sizes(layers: Any) -> bool:
+        return isinstance(layers, list) and all(type(size) is int and size > 0 for size in layers)
+
+    if value is None or sizes(value):
+        return value  # type: ignore[no-any-return]  # it has just been checked
+    if isinstance(value, dict) and all(sizes(layers) for layers in value.values()):
+        return value
+    raise ValueError(f"not layer sizes: {value!r}")
+
+
 @dataclass(frozen=True)
 class TensorSpec:
     """Shape and dtype of one tensor.
@@ -83,13 +96,11 @@ class Signature:
         for key in ("observation_space", "action_space"):
             if not isinstance(value.get(key), dict | None):
                 raise ValueError(f"signature field {key!r} is no object")
-        if not isinstance(value.get("net_arch"), list | dict | None):
-            raise ValueError("signature field 'net_arch' is no list")
         return cls(
             algorithm=value.get("algorithm"),
             policy=value.get("policy"),
             observation_space=value.get("observation_space"),
             action_space=value.get("action_space"),
-            net_arch=value.get("net_arch"),
+            net_arch=parse_net_arch(value.get("net_arch")),
             parameters={name: TensorSpec.from_json(spec) for name, spec in value["parameters"].items()},
         )
