@@ -101,6 +101,13 @@ def scan(folder: Path) -> list[StoredSet]:
     return sorted(found, key=lambda stored: (stored.scenario, stored.num_timesteps, stored.stem))
 
 
+def find(folder: Path, stem: str) -> StoredSet | None:
+    """Return what one stem is in a folder, without reading the others; None when nothing of it is there."""
+    suffixes = (names.MANIFEST_SUFFIX, names.PENDING_SUFFIX, names.DELETING_SUFFIX, names.MODEL_SUFFIX)
+    present = {suffix for suffix in suffixes if os.path.lexists(folder / (stem + suffix))}
+    return _classify(folder, stem, present) if present else None
+
+
 def _classify(folder: Path, stem: str, suffixes: set[str]) -> StoredSet:
     parts = names.parse_stem(stem, classic=True) or names.StemParts(stem, 0)
     stored = StoredSet(folder, stem, parts.scenario, parts.num_timesteps, SetState.UNSEALED)
