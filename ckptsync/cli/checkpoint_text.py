@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.compare import describe_incompatibility
 from ..core.findings import Finding, Severity, Verdict
+from ..sync.reporting import size_text
 from . import text
 from .text import Line, Part, Styled
 
@@ -61,7 +62,7 @@ def _in_a_line(checkpoint: CheckpointReport) -> str:
         checkpoint.kind,
         "sealed" if checkpoint.sealed else "not sealed",
         "head" if checkpoint.head else None,
-        f"{text.size(total)} in {text.count(len(checkpoint.files), 'file')}",
+        f"{size_text(total)} in {text.count(len(checkpoint.files), 'file')}",
     ]
     return " · ".join(fact for fact in facts if fact)
 
@@ -132,7 +133,7 @@ def _facts(checkpoint: CheckpointReport) -> Iterator[Line]:
         if manifest.metrics:
             yield _fact("metrics", ", ".join(f"{name} {number:g}" for name, number in manifest.metrics.items()))
     for file in checkpoint.files:
-        yield _fact(file.role, f"{text.size(file.size_bytes or 0)}, {file.digest or 'digest unknown'}")
+        yield _fact(file.role, f"{size_text(file.size_bytes or 0)}, {file.digest or 'digest unknown'}")
 
 
 def _fact(name: str, *parts: Part) -> Line:
@@ -176,7 +177,7 @@ def listed(report: ListReport) -> Iterator[Line]:
                 text.value(checkpoint.num_timesteps),
                 checkpoint.kind or "-",
                 f"{manifest.generation}" if manifest else "-",
-                text.size(sum(file.size_bytes or 0 for file in checkpoint.files)),
+                size_text(sum(file.size_bytes or 0 for file in checkpoint.files)),
                 state,
                 verdict_part(checkpoint.verdict),
                 text.good("<- head") if checkpoint.head else "",

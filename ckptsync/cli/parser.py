@@ -30,7 +30,7 @@ class _Parser(argparse.ArgumentParser):
         raise HelpRequested(self.format_help())
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str | None:
+def nearest(word: str, known: Iterable[str]) -> str | None:
     """Return the known word that was most likely meant, or None."""
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return close[0] if close else None
@@ -56,7 +56,7 @@ def find_command(name: str | None) -> Command:
         return CATALOGUE.overview
     if name in CATALOGUE.by_name:
         return CATALOGUE.by_name[name]
-    meant = did_you_mean(name, CATALOGUE.by_name)
+    meant = nearest(name, CATALOGUE.by_name)
     raise UsageError(
         f"there is no command {name!r}" + (f"; did you mean {meant!r}?" if meant else ""),
         hint=f"{PROGRAM} {meant} --help" if meant else f"{PROGRAM} --help",
@@ -82,7 +82,7 @@ def _unknown_argument(command: Command, word: str) -> UsageError:
     prog = f"{PROGRAM} {command.name}".strip()
     if not word.startswith("-"):
         return UsageError(f"one argument too many: {word!r}", hint=f"{prog} --help")
-    meant = did_you_mean(word.partition("=")[0], command.option_names)
+    meant = nearest(word.partition("=")[0], command.option_names)
     told = f"{prog} has no option {word!r}" + (f"; did you mean {meant!r}?" if meant else "")
     return UsageError(told, hint=f"{prog} --help")
 

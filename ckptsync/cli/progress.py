@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
+from ..sync.reporting import Meter, size_text
 from . import text
 from .output import Output
 
@@ -14,18 +15,6 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
 SECONDS_BETWEEN_LINES = 10.0
-
-
-class Meter(Protocol):
-    """What somebody who works moves on."""
-
-    def advance(self, amount: int) -> None:
-        """Go on by an amount."""
-        ...
-
-    def set(self, position: int) -> None:
-        """Go to a position, counted from the start."""
-        ...
 
 
 class Reporter:
@@ -117,7 +106,7 @@ class _Lines:
             self._reporter.line(f"{self._label}: {self._amount(position)}{self._share()}")
 
     def _amount(self, number: int) -> str:
-        return text.size(number) if self._unit == "B" else f"{number:,} {self._unit}"
+        return size_text(number) if self._unit == "B" else f"{number:,} {self._unit}"
 
     def _share(self) -> str:
         return f" of {self._amount(self._total)} ({100 * self._position // self._total} %)" if self._total else ""

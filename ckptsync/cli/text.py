@@ -27,8 +27,6 @@ class Styled:
 Part = str | Styled
 Line = Part | Sequence[Part]
 
-_UNITS = ("B", "KB", "MB", "GB", "TB")
-
 
 def good(text: str) -> Styled:
     """Mark what is as it should be."""
@@ -79,16 +77,6 @@ def plain(line: Line) -> str:
 def count(number: int, word: str, plural: str = "") -> str:
     """Return `1 file`, `2 files`, `3 entries`."""
     return f"{number:,} {word if number == 1 else plural or word + 's'}"
-
-
-def size(size_bytes: int | float) -> str:
-    """Return bytes for people: 137.7 KB, of 1024 bytes each."""
-    amount = float(size_bytes)
-    for unit in _UNITS:
-        if abs(amount) < 1024 or unit == _UNITS[-1]:
-            break
-        amount /= 1024
-    return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
 
 
 def duration(seconds: float | None) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..core import jsonio
 
-_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)i?b?", re.IGNORECASE | re.ASCII)
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE | re.ASCII)
 _POWER = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
 
@@ -28,11 +28,11 @@ def positive(text: str) -> int:
 
 
 def amount_of_bytes(text: str) -> int:
-    """Parse a size as 500MB, 2GB or a number of bytes; units are of 1024."""
+    """Parse a size as 500MB, 2GB, 2GiB or a number of bytes."""
     match = _SIZE.fullmatch(text)
     if match is None:
         raise ArgumentTypeError(f"{text!r} is no size; write it as 500MB or 2GB")
-    return int(float(match[1]) * 1024 ** _POWER[match[2].lower()])
+    return int(float(match[1]) * (1024 if match[3] else 1000) ** _POWER[match[2].lower()])
 
 
 def parameter(text: str) -> tuple[str, Any]:

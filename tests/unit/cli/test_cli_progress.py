@@ -24,13 +24,13 @@ class Terminal(io.StringIO):
 def test_without_a_terminal_a_line_every_ten_seconds() -> None:
     err, clock = io.StringIO(), Clock()
     reporter = Reporter(Output(out=io.StringIO(), err=err), clock=clock)
-    with reporter.progress("fetch", 4 << 20) as meter:
+    with reporter.progress("fetch", 4_000_000) as meter:
         for second in range(1, 26):
             clock.seconds = second
-            meter.advance(100 << 10)
+            meter.advance(100_000)
     assert err.getvalue().splitlines() == [
-        "fetch: 1000.0 KB of 4.0 MB (24 %)",
-        "fetch: 2.0 MB of 4.0 MB (48 %)",
+        "fetch: 1.0 MB of 4.0 MB (25 %)",
+        "fetch: 2.0 MB of 4.0 MB (50 %)",
     ]
 
 

@@ -35,13 +35,6 @@ def test_what_could_forge_a_line_is_shown_as_an_escape(raw: str, shown: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("size_bytes", "shown"), [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KB"), (141036, "137.7 KB"), (3 << 40, "3.0 TB")]
-)
-def test_sizes(size_bytes: int, shown: str) -> None:
-    assert text.size(size_bytes) == shown
-
-
-@pytest.mark.parametrize(
     ("seconds", "shown"),
     [(None, "-"), (4.21, "4.2 s"), (59.94, "59.9 s"), (725, "12 min 5 s"), (12_000, "3 h 20 min")],
 )

@@ -27,7 +27,7 @@ def test_parameters_are_json_where_they_can_be(typed: str, meant: tuple[str, Any
 
 @pytest.mark.parametrize(
     ("typed", "meant"),
-    [("0", 0), ("512", 512), ("1k", 1024), ("500MB", 500 << 20), ("2GB", 2 << 30), ("1.5 GiB", 3 << 29)],
+    [("0", 0), ("512", 512), ("1k", 1000), ("500MB", 500_000_000), ("2GB", 2_000_000_000), ("1.5 GiB", 3 << 29)],
 )
 def test_sizes(typed: str, meant: int) -> None:
     assert values.amount_of_bytes(typed) == meant
