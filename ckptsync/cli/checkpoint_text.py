@@ -16,8 +16,8 @@ from .text import Line, Part, Styled
 
 if TYPE_CHECKING:
     from ..core.signature import TensorSpec
-    from ..sync.inspect import DiffReport, ListReport
-    from ..sync.verify import CheckpointReport, VerifyReport
+    from ..sync.inspect import DiffReport
+    from ..sync.report import CheckpointReport, VerifyReport
 
 _FEW_PARAMETERS = 12
 _MEANING = {
@@ -29,6 +29,8 @@ _MEANING = {
     Verdict.RESTORABLE: "sound and fitting",
 }
 _COLUMN = 14
+# Findings for programs; people read "not sealed" in the line of facts
+_SAID_ANYWAY = ("set.unsealed",)
 
 
 def verdict_part(verdict: Verdict | None, width: int = 0) -> Part:
@@ -47,10 +49,18 @@ def verified(report: VerifyReport) -> Iterator[Line]:
             yield " " * _COLUMN + _MEANING[checkpoint.verdict]
         yield from _indented(finding_lines(checkpoint.findings), _COLUMN)
     yield from finding_lines(report.findings)
+    yield from _compared(report)
     if len(report.checkpoints) > 1:
         counts = Counter(checkpoint.verdict for checkpoint in report.checkpoints)
         told = ", ".join(f"{counts[verdict]:,} {verdict}" for verdict in Verdict if counts[verdict])
         yield [verdict_part(report.verdict, _COLUMN), f"{report.target}: {told}"]
+
+
+def _compared(report: VerifyReport) -> Iterator[Line]:
+    # Said once, however many checkpoints were compared with it
+    for source in dict.fromkeys(checkpoint.compared_with for checkpoint in report.checkpoints):
+        if source is not None:
+            yield [" " * _COLUMN, text.dim(f"compared with {source}")]
 
 
 def _in_a_line(checkpoint: CheckpointReport) -> str:
@@ -81,7 +91,7 @@ def finding_lines(findings: Iterable[Finding]) -> Iterator[Line]:
         yield text.bad(first)
         yield from rest
     for finding in findings:
-        if finding.verdict is Verdict.INCOMPATIBLE:
+        if finding.verdict is Verdict.INCOMPATIBLE or finding.code in _SAID_ANYWAY:
             continue
         roles = {Severity.BLOCKER: "bad", Severity.WARNING: "warn", Severity.NOTE: "dim"}
         word = Styled(f"{finding.code}: ", roles[finding.severity])  # type: ignore[arg-type]
@@ -99,9 +109,10 @@ def shown(report: VerifyReport, *, every_parameter: bool) -> Iterator[Line]:
         yield from _facts(checkpoint)
         if checkpoint.signature is not None:
             yield from _parameters(checkpoint.signature.parameters, every_parameter)
-        if checkpoint.findings:
+        findings = list(finding_lines(checkpoint.findings))
+        if findings:
             yield ""
-            yield from _indented(finding_lines(checkpoint.findings), 2)
+            yield from _indented(findings, 2)
     yield from finding_lines(report.findings)
 
 
@@ -109,6 +120,8 @@ def _facts(checkpoint: CheckpointReport) -> Iterator[Line]:
     signature, manifest = checkpoint.signature, checkpoint.manifest
     if checkpoint.verdict is not None:
         yield _fact("verdict", verdict_part(checkpoint.verdict), f": {_MEANING[checkpoint.verdict]}")
+    if checkpoint.compared_with is not None:
+        yield _fact("compared with", checkpoint.compared_with)
     yield _fact("algorithm", text.value(checkpoint.algorithm), f", policy {text.value(signature and signature.policy)}")
     yield _fact("scenario", text.value(checkpoint.scenario))
     yield _fact("num_timesteps", text.value(checkpoint.num_timesteps))
@@ -133,7 +146,10 @@ def _facts(checkpoint: CheckpointReport) -> Iterator[Line]:
         if manifest.metrics:
             yield _fact("metrics", ", ".join(f"{name} {number:g}" for name, number in manifest.metrics.items()))
     for file in checkpoint.files:
-        yield _fact(file.role, f"{size_text(file.size_bytes or 0)}, {file.digest or 'digest unknown'}")
+        size = "missing" if file.size_bytes is None else size_text(file.size_bytes)
+        yield _fact(file.role, ", ".join([file.path.name, size, *([file.digest] if file.digest else [])]))
+    for words in checkpoint.not_checked:
+        yield _fact("not checked", words)
 
 
 def _fact(name: str, *parts: Part) -> Line:
@@ -165,7 +181,7 @@ def space(description: Mapping[str, Any] | None) -> str:
     return " ".join(words)
 
 
-def listed(report: ListReport) -> Iterator[Line]:
+def listed(report: VerifyReport) -> Iterator[Line]:
     """Return the table of a tree's checkpoints."""
     rows = []
     for checkpoint in report.checkpoints:
