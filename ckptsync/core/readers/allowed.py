@@ -7,10 +7,9 @@ with inert arguments; they must not be left as a value, for SB3 calls some of th
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Collection
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..findings import Finding, Severity
 from .code import BUILTIN_TYPE, MAKERS, code_by_value, makes
@@ -18,8 +17,7 @@ from .pickle_program import Global, Made, Program, walk
 from .report import CodeByValue
 
 
-@dataclass(frozen=True, slots=True)
-class Approval:
+class Approval(NamedTuple):
     """How far a file is trusted.
 
     Args:
@@ -31,91 +29,145 @@ class Approval:
     trusted: Collection[str] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
+# (beginning of the module, endings of the class's name): a family of classes
+_Family = tuple[str, tuple[str, ...]]
+
+
+class _Names(NamedTuple):
+    """A set of globals: single ones, and families of classes."""
+
+    paths: frozenset[str]
+    families: tuple[_Family, ...] = ()
+
+    def __contains__(self, named: object) -> bool:
+        return isinstance(named, Global) and (
+            named.path in self.paths
+            or any(
+                named.module.startswith(start)
+                and named.name.endswith(endings)
+                and named.name.isidentifier()
+                and named.name[0].isupper()
+                for start, endings in self.families
+            )
+        )
+
+
+class Rules(NamedTuple):
     """What one kind of pickle may name.
 
     Args:
         functions: may be called, and must not be left as a value.
         makers: classes that may be instantiated and left as a value.
-        classes: pattern of further classes that may only be left as a value.
+        classes: may only be left as a value.
         code: whether functions by value have a place.
     """
 
     functions: frozenset[str]
-    makers: re.Pattern[str]
-    classes: re.Pattern[str]
+    makers: _Names
+    classes: _Names
     code: bool
 
 
-_NUMPY_FUNCTIONS = frozenset(
-    {
-        "_codecs.encode",
-        *(f"numpy.{core}.multiarray._reconstruct" for core in ("core", "_core")),
-        *(f"numpy.{core}.multiarray.scalar" for core in ("core", "_core")),
-        *(f"numpy.{core}.numeric._frombuffer" for core in ("core", "_core")),
-    }
+def _paths(**modules: str) -> frozenset[str]:
+    """Return `module.name` for each name; `__` in a module stands for a dot."""
+    return frozenset(
+        f"{module.replace('__', '.')}.{name}" for module, names in modules.items() for name in names.split()
+    )
+
+
+_NUMPY_FUNCTIONS = frozenset({"_codecs.encode"}) | _paths(
+    numpy__core__multiarray="_reconstruct scalar",
+    numpy___core__multiarray="_reconstruct scalar",
+    numpy__core__numeric="_frombuffer",
+    numpy___core__numeric="_frombuffer",
 )
-_TENSOR_FUNCTIONS = frozenset({"torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_parameter"})
-_NUMPY_CLASSES = r"numpy\.(ndarray|dtype|bool_?|u?int(8|16|32|64)|float(16|32|64))"
-_TORCH_CLASSES = (
-    r"torch\.(float|double|half|bfloat16|u?int(8|16|32|64)|float(16|32|64)|long|int|short|bool"
-    r"|(Float|Double|Half|BFloat16|Long|Int|Short|Char|Byte|Bool)(Storage|Tensor)|Tensor|nn\.parameter\.Parameter)"
+_TENSOR_FUNCTIONS = _paths(torch___utils="_rebuild_tensor_v2 _rebuild_parameter")
+_NUMBER_TYPES = "int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64"
+_NUMBERS = _paths(
+    numpy=f"ndarray dtype bool bool_ {_NUMBER_TYPES}",
+    torch=f"float double half bfloat16 long int short bool Tensor {_NUMBER_TYPES} "
+    + " ".join(
+        f"{kind}Storage {kind}Tensor"
+        for kind in ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool")
+    ),
+    torch__nn__parameter="Parameter",
+    torch__storage="UntypedStorage TypedStorage",
 )
 
 TENSORS = Rules(
     functions=_NUMPY_FUNCTIONS | _TENSOR_FUNCTIONS,
-    makers=re.compile(r"collections\.OrderedDict|torch\.Size|torch\.device|numpy\.dtype"),
-    classes=re.compile(rf"{_NUMPY_CLASSES}|{_TORCH_CLASSES}|torch\.storage\.(Untyped|Typed)Storage"),
+    makers=_Names(_paths(collections="OrderedDict", torch="Size device", numpy="dtype")),
+    classes=_Names(_NUMBERS | _paths(torch="ComplexFloatStorage ComplexDoubleStorage")),
     code=False,
 )
 
-_CLOUDPICKLE_FUNCTIONS = frozenset(
-    f"cloudpickle.{module}.{name}"
-    for module in ("cloudpickle", "cloudpickle_fast")
-    for name in (
-        *("_builtin_type", "_make_function", "_make_skel_func", "_fill_function", "_function_setstate"),
-        *("_make_cell", "_make_empty_cell", "_class_setstate"),
-        *("_make_skeleton_class", "_make_skeleton_enum", "_make_skel_class", "_rehydrate_skeleton_class"),
-    )
+_CLASS_MAKERS = "_make_skeleton_class _make_skeleton_enum _make_skel_class _rehydrate_skeleton_class"
+_CODE_FUNCTIONS = (
+    "_builtin_type _make_function _make_skel_func _fill_function _function_setstate _make_cell _make_empty_cell "
+    f"_class_setstate {_CLASS_MAKERS}"
 )
-_SUBIMPORT = frozenset({"cloudpickle.cloudpickle.subimport", "cloudpickle.cloudpickle_fast.subimport"})
-_RANDOM_FUNCTIONS = frozenset(
-    {
-        "numpy.random._pickle.__randomstate_ctor",
-        "numpy.random._pickle.__generator_ctor",
-        "numpy.random._pickle.__bit_generator_ctor",
-        "numpy.random.bit_generator.__pyx_unpickle_SeedSequence",
-    }
-)
+_SUBIMPORT = _paths(cloudpickle__cloudpickle="subimport", cloudpickle__cloudpickle_fast="subimport")
+_SPACES = ("Box", "Discrete", "MultiDiscrete", "MultiBinary", "Dict", "Tuple", "Text", "Sequence", "Graph", "OneOf")
+_SB3_MAKERS = ("Noise", "Schedule", "TrainFreq", "TrainFrequencyUnit")
+_SB3_CLASSES = ("Policy", "Extractor", "CNN", "Buffer", "RMSpropTFLike")
 
 FIELDS = Rules(
     functions=_NUMPY_FUNCTIONS
     | _TENSOR_FUNCTIONS
-    | _CLOUDPICKLE_FUNCTIONS
-    | _RANDOM_FUNCTIONS
     | _SUBIMPORT
-    | {
-        "operator.getitem",  # `Optional[float]` in the annotations of a function
-        "torch.storage._load_from_bytes",  # what it loads is read as a torch file of its own
-    },
-    makers=re.compile(
-        r"collections\.(OrderedDict|deque|defaultdict)|functools\.partial|torch\.(Size|device)|numpy\.dtype"
-        r"|pathlib(\._local)?\.(Pure)?(Posix|Windows)?Path"
-        r"|(gym|gymnasium)\.spaces\.[a-z_]+\.(Box|Discrete|MultiDiscrete|MultiBinary|Dict|Tuple|Text|Sequence|Graph|OneOf)"
-        r"|numpy\.random\.bit_generator\.SeedSequence"
-        r"|(stable_baselines3|sb3_contrib)(\.[a-z_0-9]+)+\.[A-Za-z]*(Noise|Schedule|TrainFreq|TrainFrequencyUnit)"
-        r"|stable_baselines3\.her\.goal_selection_strategy\.GoalSelectionStrategy"
-        r"|rl_zoo3\.[a-z_]+\.SimpleLinearSchedule"
+    | _paths(
+        cloudpickle__cloudpickle=_CODE_FUNCTIONS,
+        cloudpickle__cloudpickle_fast=_CODE_FUNCTIONS,
+        operator="getitem",  # `Optional[float]` in the annotations of a function
+        torch__storage="_load_from_bytes",  # what it loads is read as a torch file of its own
+    )
+    | {f"numpy.random._pickle.__{name}_ctor" for name in ("randomstate", "generator", "bit_generator")}
+    | {"numpy.random.bit_generator.__pyx_unpickle_SeedSequence"},
+    makers=_Names(
+        _paths(
+            collections="OrderedDict deque defaultdict",
+            functools="partial",
+            torch="Size device",
+            numpy="dtype",
+            numpy__random__bit_generator="SeedSequence",
+            pathlib="Path PurePath PosixPath PurePosixPath WindowsPath PureWindowsPath",
+            pathlib___local="Path PurePath PosixPath PurePosixPath WindowsPath PureWindowsPath",
+            stable_baselines3__her__goal_selection_strategy="GoalSelectionStrategy",
+            rl_zoo3__utils="SimpleLinearSchedule",
+        ),
+        (
+            ("gym.spaces.", _SPACES),
+            ("gymnasium.spaces.", _SPACES),
+            ("stable_baselines3.", _SB3_MAKERS),
+            ("sb3_contrib.", _SB3_MAKERS),
+        ),
     ),
-    classes=re.compile(
-        rf"{_NUMPY_CLASSES}|{_TORCH_CLASSES}|numpy\.random\._[a-z0-9]+\.(PCG64(DXSM)?|MT19937|Philox|SFC64)"
-        r"|numpy\.random\._pickle\.__bit_generator_ctor"  # numpy before 1.26 hands it to another function
-        r"|math\.[a-z0-9]+|typing\.[A-Z][A-Za-z]*|builtins\.(float|int|bool|str|bytes|list|tuple|dict|set|frozenset|object|type|complex)|abc\.(ABCMeta|ABC)"
-        r"|(stable_baselines3|sb3_contrib)(\.[a-z_0-9]+)+\.[A-Za-z0-9]*(Policy|Extractor|CNN|Buffer|RMSpropTFLike)"
-        r"|torch\.nn\.modules\.[a-z]+\.[A-Z][A-Za-z0-9]*|torch\.optim\.[a-z_]+\.[A-Z][A-Za-z0-9]*"
+    classes=_Names(
+        _NUMBERS
+        | _paths(
+            builtins="float int bool str bytes list tuple dict set frozenset object type complex",
+            abc="ABCMeta ABC",
+            math="sin cos tan tanh exp log log2 log10 sqrt pow floor ceil pi e inf",
+            typing="Any Callable Dict List Optional Tuple Union Type Sequence Mapping",
+            numpy__random___pcg64="PCG64 PCG64DXSM",
+            numpy__random___mt19937="MT19937",
+            numpy__random___philox="Philox",
+            numpy__random___sfc64="SFC64",
+        )
+        | {"numpy.random._pickle.__bit_generator_ctor"},  # numpy before 1.26 hands it to another function
+        (
+            ("stable_baselines3.", _SB3_CLASSES),
+            ("sb3_contrib.", _SB3_CLASSES),
+            ("torch.nn.modules.", ("",)),
+            ("torch.optim.", ("",)),
+        ),
     ),
     code=True,
+)
+
+# parts of the standard library that users' own schedules and classes name, and that act on nothing outside
+_QUIET_MODULES = frozenset(
+    {"math", "cmath", "statistics", "typing", "collections", "enum", "dataclasses", "functools", "itertools", "numbers"}
 )
 
 _HINT = "do not load this file with SB3 or torch unless you know who wrote it"
@@ -164,20 +216,18 @@ def judge(program: Program, subject: str, rules: Rules, approval: Approval) -> t
 
 
 def _allowed(named: Global, called: bool, left: bool, rules: Rules) -> bool:
-    path = named.path
-    if path in rules.functions:
-        return not left or rules.classes.fullmatch(path) is not None
+    if named.path in rules.functions:
+        return not left or named in rules.classes
     if rules.code and named.module == "types" and named.name in MAKERS:
         return not left
-    if rules.makers.fullmatch(path):
-        return True
-    return not called and rules.classes.fullmatch(path) is not None
+    return named in rules.makers or (not called and named in rules.classes)
 
 
 def _severity(named: Global, called: bool, approval: Approval) -> Severity:
-    """A user's own class or function is a note in the run's own files; the standard library never is."""
+    """A user's own class or function is a note in the run's own files; most of the standard library never is."""
     top = named.module.partition(".")[0]
-    foreign = top in sys.stdlib_module_names or "." in named.name or (called and not named.name[:1].isupper())
+    unexpected = top in sys.stdlib_module_names and top not in _QUIET_MODULES
+    foreign = unexpected or "." in named.name or (called and not named.name[:1].isupper())
     return Severity.NOTE if approval.own and not foreign else Severity.BLOCKER
 
 

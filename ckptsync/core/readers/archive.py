@@ -15,8 +15,7 @@ import stat
 import struct
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from typing import IO
+from typing import IO, NamedTuple
 
 from . import limits
 from .window import Window, refuse
@@ -35,8 +34,7 @@ _ZIP64, _PADDING, _OTHER_NAME = 0x0001, 0x4246, 0x7075
 _HARMLESS_EXTRAS = frozenset({_ZIP64, _PADDING, 0x5455, 0x5855, 0x7875, 0x000A})  # times and owners
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One member of an archive: where its bytes lie and what they must be."""
 
     name: str
@@ -86,7 +84,7 @@ def read_entries(window: Window) -> dict[str, Entry]:
         following = entries[index + 1].header if index + 1 < len(entries) else offset
         data = _check_local(window, entry, following)
         position = following
-        placed[entry.name] = replace(entry, data=data)
+        placed[entry.name] = entry._replace(data=data)
     if position != offset:
         raise refuse("archive.overlap", window.name, f"directory at {position}", f"directory at {offset}")
     return placed

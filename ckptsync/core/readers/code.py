@@ -12,8 +12,7 @@ a code object's arguments is that of `cloudpickle.cloudpickle._code_reduce`.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import limits
 from .pickle_program import Global, Made
@@ -81,8 +80,7 @@ _NESTED_FUNCTION_FLAGS = 0x13  # optimized, new locals, nested
 _DOCSTRING_FLAG = 0x4000000
 
 
-@dataclass(frozen=True, slots=True)
-class _Code:
+class _Code(NamedTuple):
     """The arguments of a code object that decide what it does."""
 
     arguments: tuple[Any, ...]  # counts of positional, positional-only, keyword-only

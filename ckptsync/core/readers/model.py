@@ -22,7 +22,7 @@ from .torch_file import TorchContent, is_legacy, read_torch
 from .window import RefusedError, Window, refuse
 
 
-@dataclass(slots=True)
+@dataclass
 class _Reading:
     """What has been found out so far."""
 

@@ -47,7 +47,7 @@ _INFO_KEYS = {
 }
 
 
-@dataclass(slots=True)
+@dataclass
 class Sb3Content:
     """What an SB3 file holds; see ModelReport for the meanings."""
 

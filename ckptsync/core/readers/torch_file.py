@@ -9,7 +9,7 @@ Source: torch/serialization.py (`_save`, `_legacy_save`) and torch/_utils.py (`_
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..findings import Finding, Severity, blocker
 from ..signature import TensorSpec
@@ -43,8 +43,7 @@ _STORAGES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Tensor:
+class Tensor(NamedTuple):
     """One tensor of a file: where its numbers lie."""
 
     spec: TensorSpec
@@ -54,7 +53,7 @@ class Tensor:
     last: int
 
 
-@dataclass(slots=True)
+@dataclass
 class TorchContent:
     """What a torch file holds.
 
