@@ -1,0 +1,166 @@
+"""ls, show, diff: what lies where, and how two checkpoints differ. Reads only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ..core import sets
+from ..core.compare import compare
+from ..core.errors import CorruptError, ExitCode, NothingFoundError
+from ..core.findings import Finding, Severity
+from ..core.sets import SetState, StoredSet
+from ..project.config import Project, RunConfig
+from .judge import Terms
+from .report import CheckpointReport, FileReport, VerifyReport
+from .reporting import Reporter
+from .targets import find_target, head_digests
+from .verdicts import VerdictCache
+from .verify import one_report, shown_path, verify_path
+
+LIST_SCHEMA = "ckptsync.ls/1"
+SHOW_SCHEMA = "ckptsync.show/1"
+DIFF_SCHEMA = "ckptsync.diff/1"
+
+ListReport = VerifyReport
+
+
+@dataclass(frozen=True)
+class DiffReport:
+    """How two checkpoints differ in architecture.
+
+    Args:
+        left: the first.
+        right: the second.
+        findings: `expected` is the first's, `actual` the second's.
+    """
+
+    left: CheckpointReport
+    right: CheckpointReport
+    findings: tuple[Finding, ...]
+
+    @property
+    def exit_code(self) -> int:
+        """0 when one fits where the other does, else 5."""
+        return int(ExitCode.INCOMPATIBLE if self.findings else ExitCode.OK)
+
+    @property
+    def same_weights(self) -> bool:
+        """Whether both hold equal tensors."""
+        return self.left.content is not None and self.left.content == self.right.content
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON object of the command."""
+        return {
+            "schema": DIFF_SCHEMA,
+            "exit_code": self.exit_code,
+            "left": self.left.to_json(),
+            "right": self.right.to_json(),
+            "same_weights": self.same_weights,
+            "findings": [finding.to_json() for finding in self.findings],
+        }
+
+
+def list_tree(project: Project, run: RunConfig, reporter: Reporter | None = None) -> ListReport:
+    """List the sets of a run's training tree, with verdicts where a full check still holds.
+
+    Raises:
+        NothingFoundError: there are none yet.
+    """
+    return list_path(shown_path(project.tree(run).root), cache=VerdictCache(project))
+
+
+def list_path(path: Path, *, cache: VerdictCache | None = None) -> ListReport:
+    """List the checkpoints that a path holds, reading seals only.
+
+    Args:
+        path: a file or folder.
+        cache: where verdicts of full checks are kept.
+
+    Raises:
+        NothingFoundError: it does not exist or holds none.
+    """
+    target = find_target(path)
+    findings: list[Finding] = []
+    listed: list[CheckpointReport] = []
+    for tree in target.trees:
+        stored = sets.scan(tree.checkpoints)
+        heads = head_digests(tree, stored)
+        findings += [s.finding for s in stored if s.state is SetState.TORN and s.finding is not None]
+        listed += [_listed(s, heads.get(s.scenario), cache) for s in stored if s.state is not SetState.TORN]
+    if isinstance(target.one, StoredSet):
+        listed.append(_listed(target.one, None, cache))
+    loose = [*target.loose, *([target.one] if isinstance(target.one, Path) else [])]
+    listed += [_listed_file(file) for file in loose]
+    if not listed:
+        raise NothingFoundError(f"No checkpoints found in {path}: only saves that were cut short")
+    return VerifyReport(str(path), tuple(findings), tuple(listed), LIST_SCHEMA, listed_only=True)
+
+
+def show_path(path: Path, project: Project | None = None, against: Path | None = None) -> VerifyReport:
+    """Judge one checkpoint and tell everything about it.
+
+    Raises:
+        NothingFoundError: it does not exist, or a folder holds none.
+        UsageError: a folder holds several.
+    """
+    report = verify_path(path, project=project, against=against, only_newest=True)
+    return replace(report, schema=SHOW_SCHEMA)
+
+
+def diff_paths(a: Path, b: Path) -> DiffReport:
+    """Say how two checkpoints differ in architecture.
+
+    Raises:
+        NothingFoundError: one does not exist.
+        CorruptError: one cannot be read; the message names it.
+    """
+    left, right = (_readable(path) for path in (a, b))
+    if left.signature is None or right.signature is None:
+        raise CorruptError(f"the network of {a if left.signature is None else b} cannot be read")
+    return DiffReport(left, right, compare(right.signature, left.signature))
+
+
+def _readable(path: Path) -> CheckpointReport:
+    report = one_report(path, Terms(own=True))
+    blocking = next((finding for finding in report.findings if finding.severity is Severity.BLOCKER), None)
+    if blocking is not None:
+        raise CorruptError(f"cannot compare {path}: {blocking}", hint=f"ckptsync verify {path}")
+    return report
+
+
+def _listed(stored: StoredSet, head: str | None, cache: VerdictCache | None) -> CheckpointReport:
+    manifest = stored.manifest
+    if manifest is None:
+        report = _listed_file(stored.model_path)
+        findings = (stored.finding,) if stored.finding is not None else ()
+        return replace(
+            report,
+            scenario=stored.scenario,
+            num_timesteps=stored.num_timesteps,
+            sealed=stored.state is SetState.CORRUPT,
+            findings=findings,
+        )
+    return CheckpointReport(
+        path=stored.model_path,
+        scenario=manifest.scenario,
+        num_timesteps=manifest.num_timesteps,
+        kind=manifest.kind,
+        sealed=True,
+        head=manifest.digest == head,
+        verdict=cache.get(stored.folder, manifest) if cache is not None else None,
+        algorithm=manifest.signature.algorithm,
+        files=tuple(
+            FileReport(stored.folder / entry.path, entry.role, entry.size_bytes, entry.digest)
+            for entry in manifest.files
+        ),
+        signature=manifest.signature,
+        manifest=manifest,
+    )
+
+
+def _listed_file(path: Path) -> CheckpointReport:
+    size = path.stat().st_size if path.is_file() else None
+    file = FileReport(path, "model", size, None)
+    return CheckpointReport(path, None, None, None, sealed=False, head=False, verdict=None, files=(file,))

@@ -1,0 +1,68 @@
+"""How a verb says what it is doing; the command line shows it, tests read it, `NullReporter` drops it."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Protocol
+
+
+class Meter(Protocol):
+    """How far something has come."""
+
+    def advance(self, amount: int) -> None:
+        """Go on by an amount."""
+        ...
+
+    def set(self, position: int) -> None:
+        """Go to a position, counted from the start."""
+        ...
+
+
+class Reporter(Protocol):
+    """Receives lines for people and progress; results are what verbs return."""
+
+    def line(self, text: str) -> None:
+        """Say what is going on; may hold foreign text, control characters included."""
+        ...
+
+    def warn(self, text: str) -> None:
+        """Say what people should look at."""
+        ...
+
+    def progress(self, label: str, total: int | None, unit: str = "B") -> AbstractContextManager[Meter]:
+        """Show how far something is, in bytes (`B`) or `steps`."""
+        ...
+
+
+class _NoMeter:
+    def advance(self, amount: int) -> None:
+        """Nobody looks."""
+
+    def set(self, position: int) -> None:
+        """Nobody looks."""
+
+
+class NullReporter:
+    """Says nothing."""
+
+    def line(self, text: str) -> None:
+        """Drop it."""
+
+    def warn(self, text: str) -> None:
+        """Drop it."""
+
+    def progress(self, label: str, total: int | None, unit: str = "B") -> AbstractContextManager[Meter]:
+        """Show nothing."""
+        return nullcontext(_NoMeter())
+
+
+def size_text(size_bytes: int) -> str:
+    """Return a size for people, in units of 1000 as file managers show it."""
+    if size_bytes < 1000:
+        return f"{size_bytes} B"
+    amount = float(size_bytes)
+    for unit in ("kB", "MB", "GB"):
+        amount /= 1000
+        if amount < 999.95 or unit == "GB":
+            break
+    return f"{amount:.1f} {unit}"
