@@ -137,14 +137,13 @@ class _Boot:
         with fsio.locked(self._tree.lock, what=f"the training tree {self._tree.root}", wait_seconds=_LOCK_SECONDS):
             for stem in sets.sweep(self._tree.checkpoints):
                 _say(f"[CHECKPOINT] {stem}: the save was cut short; removed")
-            reported = {str(e["scenario"]) for e in read_events(self._working / EVENTS_NAME) if e["event"] == "start"}
-            if all(scenario.name in reported for scenario in self._spec.scenarios):
-                return
+            if any(event["event"] != "boot" for event in read_events(self._working / EVENTS_NAME)):
+                return  # the script uses TrainingSession and has sealed its sets itself
             from .classic import ClassicEnd, seal_classic  # the readers are needed for plain files only
 
             cause = "deadline" if stopped_in_time else _cause(end)
             classic_end = ClassicEnd(cause, None if stopped_in_time else end.signal)
-            seal_classic(self._spec, self._tree, self._log, classic_end, reported=reported, say=_say)
+            seal_classic(self._spec, self._tree, self._log, classic_end, say=_say)
 
 
 def _cause(end: ChildEnd) -> str:

@@ -1,4 +1,4 @@
-"""Seal what an unmodified script left: plain SB3 files in the classic place, of scenarios that wrote no event.
+"""Seal what an unmodified script left: plain SB3 files in the classic place.
 
 Such a script knows nothing of sets. It may have removed or overwritten files of the sets that were laid for
 it; then those sets end here. What it saved becomes a chain of sets of this session, and the head moves to the
@@ -40,7 +40,6 @@ def seal_classic(
     log: EventLog,
     end: ClassicEnd,
     *,
-    reported: set[str],
     say: Callable[[str], None],
 ) -> list[Manifest]:
     """Seal the new files of plain SB3 and move the heads; write the events that the script did not write.
@@ -50,21 +49,22 @@ def seal_classic(
         tree: the session's tree; the caller holds its lock, and the script has ended.
         log: the session's events.
         end: how the script ended.
-        reported: scenarios that wrote their own events; they are left alone.
         say: prints one line.
 
     Returns:
         The manifests of the new sets.
     """
-    targets = {s.name: s.total_timesteps for s in spec.scenarios if s.name not in reported}
+    targets = {scenario.name: scenario.total_timesteps for scenario in spec.scenarios}
     ended = _end_broken_sets(tree, targets)
     stored = sets.scan(tree.checkpoints)
     sealed: list[Manifest] = []
     for scenario, target in targets.items():
         unsealed = [s for s in stored if s.scenario == scenario and s.state is SetState.UNSEALED]
         origin = spec.heads.get(scenario)
-        if not unsealed and origin is None:
-            continue  # nothing came in and nothing went out: the script did not get to this scenario
+        if not unsealed:  # the script did not get to this scenario, or not as far as a save
+            if any(manifest.scenario == scenario for manifest in ended.values()):
+                _move_head(tree, scenario, [])
+            continue
         begin = origin.num_timesteps if origin else 0
         new = _read_sound(unsealed, log, say)
         restarted = [plain for plain, report in new if origin and _before_head(plain, report, begin, ended)]
@@ -88,7 +88,7 @@ def seal_classic(
             chain.append(sets.seal_in_place(tree.checkpoints, _manifest(spec, plain, report, chain)))
             log.write("save", **_save_event(chain[-1]))
             say(f"[CHECKPOINT] sealed {plain.model_path.name} ({chain[-1].size_bytes:,} bytes)")
-        _move_head(tree, scenario)
+        _move_head(tree, scenario, chain)
         last = chain[-1].num_timesteps if chain else begin
         log.write(
             "end",
@@ -187,16 +187,16 @@ def _save_event(manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def _move_head(tree: TrainingTree, scenario: str) -> None:
-    sealed = [s for s in sets.newest(sets.scan(tree.checkpoints), scenario) if s.manifest is not None]
-    if not sealed or sealed[0].manifest is None:
-        heads.remove_head(tree, scenario)
-        return
+def _move_head(tree: TrainingTree, scenario: str, chain: list[Manifest]) -> None:
+    """Move the head to the newest new set; without one, keep it if its set is still there."""
     try:
         head = heads.read_head(tree, scenario)
     except ValueError:
         head = None  # the script damaged it; it is made new here, and only the note of the best set is lost
-    best = head.best if head else None
-    if best and all(s.manifest is None or s.manifest.digest != best.digest for s in sealed):
-        best = None
-    heads.write_head(tree, heads.Head.of(sealed[0].manifest, best))
+    left = [s.manifest for s in sets.newest(sets.scan(tree.checkpoints), scenario) if s.manifest is not None]
+    digests = {manifest.digest for manifest in left}
+    if not left:
+        heads.remove_head(tree, scenario)
+    elif chain or head is None or head.digest not in digests:
+        best = head.best if head is not None and head.best is not None and head.best.digest in digests else None
+        heads.write_head(tree, heads.Head.of(chain[-1] if chain else left[0], best))
