@@ -12,7 +12,7 @@ from ..core.compare import describe_incompatibility
 from ..core.findings import Finding, Severity, Verdict
 from ..sync.reporting import size_text
 from . import text
-from .text import Line, Part, Styled
+from .text import Line, Part, Role, Styled
 
 if TYPE_CHECKING:
     from ..core.signature import TensorSpec
@@ -29,6 +29,7 @@ _MEANING = {
     Verdict.RESTORABLE: "sound and fitting",
 }
 _COLUMN = 14
+_ROLES: Mapping[Severity, Role] = {Severity.BLOCKER: "bad", Severity.WARNING: "warn", Severity.NOTE: "dim"}
 # Findings for programs; people read "not sealed" in the line of facts
 _SAID_ANYWAY = ("set.unsealed",)
 
@@ -90,14 +91,16 @@ def finding_lines(findings: Iterable[Finding]) -> Iterator[Line]:
         first, *rest = describe_incompatibility(incompatible)
         yield text.bad(first)
         yield from rest
+    skewed = [finding for finding in findings if finding.code == "version.skew"]
     for finding in findings:
-        if finding.verdict is Verdict.INCOMPATIBLE or finding.code in _SAID_ANYWAY:
+        if finding in incompatible or finding in skewed or finding.code in _SAID_ANYWAY:
             continue
-        roles = {Severity.BLOCKER: "bad", Severity.WARNING: "warn", Severity.NOTE: "dim"}
-        word = Styled(f"{finding.code}: ", roles[finding.severity])  # type: ignore[arg-type]
-        yield [word, str(finding)]
+        yield [Styled(f"{finding.code}: ", _ROLES[finding.severity]), str(finding)]
         if finding.hint:
             yield f"  {finding.hint}"
+    if skewed:
+        versions = (f"{finding.subject} {finding.actual} (here {finding.expected})" for finding in skewed)
+        yield [text.warn("version.skew: "), "written with " + ", ".join(versions)]
 
 
 def shown(report: VerifyReport, *, every_parameter: bool) -> Iterator[Line]:
@@ -196,30 +199,31 @@ def listed(report: VerifyReport) -> Iterator[Line]:
                 size_text(sum(file.size_bytes or 0 for file in checkpoint.files)),
                 state,
                 verdict_part(checkpoint.verdict),
-                text.good("<- head") if checkpoint.head else "",
+                text.good("head") if checkpoint.head else "",
+                checkpoint.path.name,
             )
         )
     yield str(report.target)
     if rows:
-        head = ("scenario", "num_timesteps", "kind", "generation", "size", "state", "verdict", "")
+        head = ("scenario", "num_timesteps", "kind", "generation", "size", "state", "verdict", "", "file")
         yield from text.table(head, rows, right=(1, 3, 4))
     yield from finding_lines(report.findings)
 
 
 def differences(report: DiffReport) -> Iterator[Line]:
-    """Return lines with - (only in the first, or as it is there) and + (the second)."""
+    """Return lines with - as it is in the first checkpoint and + as it is in the second."""
     yield text.bad(f"--- {report.left.path}")
     yield text.good(f"+++ {report.right.path}")
-    if not report.findings:
-        yield "the same architecture"
     for finding in report.findings:
         yield f"  {finding.subject}"
-        if finding.actual is not None:
-            yield text.bad(f"- {_json(finding.actual)}")
         if finding.expected is not None:
-            yield text.good(f"+ {_json(finding.expected)}")
-    hints = dict.fromkeys(finding.hint for finding in report.findings if finding.hint)
-    yield from hints
+            yield text.bad(f"- {_json(finding.expected)}")
+        if finding.actual is not None:
+            yield text.good(f"+ {_json(finding.actual)}")
+    if not report.findings:
+        yield "the same architecture, " + ("and equal weights" if report.same_weights else "other weights")
+    causes = dict.fromkeys(finding.hint.partition("; ")[0] for finding in report.findings if finding.hint)
+    yield from (f"Likely cause: {cause}" for cause in causes)
 
 
 def _json(item: Any) -> str:

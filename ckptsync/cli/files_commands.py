@@ -6,51 +6,50 @@ from argparse import Namespace
 from pathlib import Path
 
 from ..core.errors import UsageError
-from ..project.config import RunConfig
-from ..project.lineage import SessionRecord
 from ..sync import inspect
-from ..sync.verify import verify_path, verify_session
+from ..sync import verify as judging
 from . import checkpoint_text, targets
 from .output import Answer, Output
 from .progress import Reporter
+from .targets import RunTarget, SessionTarget
 
 
 def verify(arguments: Namespace, output: Output) -> Answer:
     """Judge a path, a run's training tree or what a session left."""
     project = targets.project_or_none(arguments)
     target = targets.resolve(arguments.target, project)
-    against = Path(arguments.against) if arguments.against is not None else None
+    against = _path_or_none(arguments.against)
     reporter = Reporter(output)
-    if isinstance(target, SessionRecord) and project is not None:
+    if isinstance(target, SessionTarget):
         if against is not None or arguments.newest:
-            raise UsageError("--against and --newest work with paths and runs", hint="name the folder of the results")
-        report = verify_session(project, target.session, reporter)
+            folder = target.project.layout.results(target.record.session)
+            raise UsageError("--against and --newest work with paths and runs", hint=f"name the folder: {folder}")
+        report = judging.verify_session(target.project, target.record.session, reporter)
     else:
-        run = target if isinstance(target, RunConfig) else None
-        path = project.tree(run).root if project is not None and run is not None else target
-        report = verify_path(
+        run = target.run if isinstance(target, RunTarget) else None
+        path = judging.shown_path(target.project.tree(target.run).root) if isinstance(target, RunTarget) else target
+        report = judging.verify_path(
             path, against=against, project=project, run=run, only_newest=arguments.newest, reporter=reporter
         )
     return Answer(report.to_json(), lambda: checkpoint_text.verified(report), report.exit_code)
 
 
 def ls(arguments: Namespace, output: Output) -> Answer:
-    """List the checkpoints of a run or a folder."""
-    project = targets.project_or_none(arguments)
-    target = targets.resolve(arguments.target, project)
-    if isinstance(target, RunConfig) and project is not None:
-        report = inspect.list_tree(project, target, Reporter(output))
-    elif isinstance(target, Path):
-        report = inspect.list_path(target)
+    """List the checkpoints of a run, of a session's outputs or of a folder."""
+    target = targets.resolve(arguments.target, targets.project_or_none(arguments))
+    if isinstance(target, RunTarget):
+        report = inspect.list_tree(target.project, target.run, Reporter(output))
+    elif isinstance(target, SessionTarget):
+        report = inspect.list_path(judging.shown_path(target.project.layout.results(target.record.session)))
     else:
-        raise UsageError("ls lists runs and folders", hint=f"ckptsync verify {arguments.target}")
+        report = inspect.list_path(target)
     return Answer(report.to_json(), lambda: checkpoint_text.listed(report), report.exit_code)
 
 
 def show(arguments: Namespace, output: Output) -> Answer:
     """Tell everything about one checkpoint."""
-    against = Path(arguments.against) if arguments.against is not None else None
-    report = inspect.show_path(Path(arguments.target), targets.project_or_none(arguments), against)
+    project = targets.project_or_none(arguments)
+    report = inspect.show_path(Path(arguments.target), project, _path_or_none(arguments.against))
     return Answer(
         report.to_json(), lambda: checkpoint_text.shown(report, every_parameter=arguments.all), report.exit_code
     )
@@ -60,3 +59,7 @@ def diff(arguments: Namespace, output: Output) -> Answer:
     """Tell how two checkpoints differ."""
     report = inspect.diff_paths(Path(arguments.left), Path(arguments.right))
     return Answer(report.to_json(), lambda: checkpoint_text.differences(report), report.exit_code)
+
+
+def _path_or_none(word: str | None) -> Path | None:
+    return None if word is None else Path(word)

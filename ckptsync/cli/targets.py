@@ -4,14 +4,31 @@ from __future__ import annotations
 
 import os
 from argparse import Namespace
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..core import names
 from ..core.errors import NothingFoundError, UsageError
 from ..project.config import Project, RunConfig, find_root, load_project
-from ..project.ledger import Ledger
-from ..project.lineage import SessionRecord, records
+from ..project.lineage import SessionRecord
+from ..sync.ledgers import find_record, newest_record
 from .parser import nearest
+
+
+@dataclass(frozen=True)
+class RunTarget:
+    """A run was meant."""
+
+    project: Project
+    run: RunConfig
+
+
+@dataclass(frozen=True)
+class SessionTarget:
+    """A session was meant."""
+
+    project: Project
+    record: SessionRecord
 
 
 def project_of(arguments: Namespace) -> Project:
@@ -36,12 +53,6 @@ def project_or_none(arguments: Namespace) -> Project | None:
     return project_of(arguments)
 
 
-def sessions_of(project: Project, run: RunConfig | None) -> list[SessionRecord]:
-    """Return the sessions of a run, or of all, in the order of planning."""
-    entries = Ledger(project.layout.ledger, project.layout.lock).entries()
-    return records(entries, run.name if run else None)
-
-
 def session_of(project: Project, word: str | None) -> SessionRecord:
     """Return the session that is named, or the newest one of the run that is named.
 
@@ -50,18 +61,11 @@ def session_of(project: Project, word: str | None) -> SessionRecord:
         NothingFoundError: there is no such session, or none yet.
     """
     if word is not None and word not in project.runs and _is_session(word):
-        found = {record.session: record for record in sessions_of(project, None)}
-        if word in found:
-            return found[word]
-        raise NothingFoundError(f"there is no session {word}", hint="'ckptsync status' lists the sessions")
-    run = project.run(word)
-    newest = next(reversed(sessions_of(project, run)), None)
-    if newest is None:
-        raise NothingFoundError(f"run {run.name} has no session yet", hint=f"ckptsync launch {run.name} --quick")
-    return newest
+        return find_record(project, word)
+    return newest_record(project, project.run(word).name)
 
 
-def resolve(word: str | None, project: Project | None) -> Path | RunConfig | SessionRecord:
+def resolve(word: str | None, project: Project | None) -> Path | RunTarget | SessionTarget:
     """Return what is meant by PATH|RUN|SESSION; a path that exists counts first, nothing means the only run.
 
     Raises:
@@ -76,9 +80,9 @@ def resolve(word: str | None, project: Project | None) -> Path | RunConfig | Ses
             )
         raise NothingFoundError(f"there is no file or folder {names.printable(word)}")
     if word is None or word in project.runs:
-        return project.run(word)
+        return RunTarget(project, project.run(word))
     if _is_session(word):
-        return session_of(project, word)
+        return SessionTarget(project, find_record(project, word))
     meant = nearest(word, project.runs)
     raise NothingFoundError(
         f"there is no file, folder or run {names.printable(word)}",

@@ -84,7 +84,7 @@ def test_findings_come_with_their_hints_and_a_summary_counts() -> None:
     skewed = checkpoint(warning("version.skew", "torch", "2.13.0", "2.0.0", "written with torch 2.0.0"))
     about_all = warning("head.damaged", "cart_head.json")
     lines = read(checkpoint_text.verified(VerifyReport("data/models", (about_all,), (skewed, broken))))
-    assert any("version.skew: torch" in line for line in lines)
+    assert "              version.skew: written with torch 2.0.0 (here 2.13.0)" in lines
     assert any("archive.checksum: policy.pth" in line for line in lines)
     assert "                fetch it again" in lines
     assert any(line.startswith("head.damaged: cart_head.json") for line in lines)
@@ -144,9 +144,9 @@ def test_the_list_is_a_table_with_the_head_marked() -> None:
     )
     lines = read(checkpoint_text.listed(report))
     assert lines[0] == "data/models"
-    assert lines[1].split() == ["scenario", "num_timesteps", "kind", "generation", "size", "state", "verdict"]
+    assert lines[1].split() == ["scenario", "num_timesteps", "kind", "generation", "size", "state", "verdict", "file"]
     assert "not sealed" in lines[2]
-    assert lines[3].endswith("<- head")
+    assert " head " in lines[3]
     assert "4,096" in lines[3]
 
 

@@ -20,7 +20,7 @@ def plan(project: Project, run: str, session: str) -> None:
 
 
 def test_a_path_that_exists_counts_before_a_run(project: Project) -> None:
-    assert targets.resolve("cartpole", project) == project.runs["cartpole"]
+    assert targets.resolve("cartpole", project) == targets.RunTarget(project, project.runs["cartpole"])
     Path("cartpole").touch()
     assert targets.resolve("cartpole", project) == Path("cartpole")
 
@@ -42,7 +42,8 @@ def test_a_session_is_found_by_its_id_and_by_its_run(project: Project) -> None:
     assert targets.session_of(project, "cartpole/s0001").session == "cartpole/s0001"
     assert targets.session_of(project, "cartpole").session == "cartpole/s0002"
     found = targets.resolve("walker/s0001", project)
-    assert getattr(found, "session", None) == "walker/s0001"
+    assert isinstance(found, targets.SessionTarget)
+    assert found.record.session == "walker/s0001"
 
 
 def test_what_is_not_there_says_what_might_be_meant(project: Project) -> None:
