@@ -44,7 +44,7 @@ def count(value: Mapping[str, Any], key: str) -> int:
 def number(value: Mapping[str, Any], key: str) -> float:
     """Return a number; True is none."""
     found = value.get(key)
-    if type(found) not in (int, float):
+    if not isinstance(found, int | float) or isinstance(found, bool):
         raise ValueError(f"field {key!r} is no number")
     return float(found)
 

@@ -1,0 +1,50 @@
+"""What all tests share: the fast folder, the profiles of hypothesis, the table of figures at the end."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import is_hypothesis_test, settings
+from support import figures
+
+settings.register_profile("quick", max_examples=60, deadline=None)
+settings.register_profile("large", max_examples=5_000, deadline=None)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--figures`: run property tests at their full counts as well, and print the table at the end."""
+    parser.addoption("--figures", action="store_true", help="full counts, and the table of figures at the end")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose how many examples hypothesis makes."""
+    settings.load_profile("large" if config.getoption("--figures") else "quick")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Let `-m prove --figures` select every property test, with the large profile."""
+    if config.getoption("--figures"):
+        for item in items:
+            if is_hypothesis_test(getattr(item, "obj", None)):
+                item.add_marker("prove")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what the sweeps have counted."""
+    if terminalreporter.config.getoption("--figures"):
+        for line in figures.table():
+            terminalreporter.write_line(line)
+
+
+@pytest.fixture
+def fast_folder() -> Iterator[Path]:
+    """A folder in memory where there is one: sweeps write tens of thousands of files that nobody keeps."""
+    memory = "/dev/shm"
+    usable = os.access(memory, os.W_OK)
+    with tempfile.TemporaryDirectory(prefix="ckptsync-test-", dir=memory if usable else None) as folder:
+        yield Path(folder)
