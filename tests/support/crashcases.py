@@ -10,9 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from support.crashpoints import Ack
-from support.toysets import files_of, manifest_of, write_plain, write_set
-
 from ckptsync.core import fsio, heads, metadata, names, sets
 from ckptsync.core.heads import Head
 from ckptsync.core.layout import TrainingTree
@@ -21,6 +18,8 @@ from ckptsync.core.policy import Retained, to_remove
 from ckptsync.core.session import EventLog, SavePolicy, read_events
 from ckptsync.core.sets import SetState
 from ckptsync.project.ledger import Ledger
+from support.crashpoints import Ack
+from support.toysets import files_of, manifest_of, write_plain, write_set
 
 
 @dataclass(frozen=True)
@@ -224,7 +223,9 @@ def move(members: int) -> Case:
     def complete(root: Path) -> None:
         check(root, ["moved"])
 
-    return Case(f"move {members} files", lambda root: _lay(root, range(100, 201, 100), members), operate, check, complete)
+    return Case(
+        f"move {members} files", lambda root: _lay(root, range(100, 201, 100), members), operate, check, complete
+    )
 
 
 def move_plain() -> Case:
