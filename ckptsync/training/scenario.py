@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ..core import sets
 from ..core.errors import UsageError
-from ..core.manifest import Origin
+from ..core.manifest import Manifest, Origin
 from ..core.session import ScenarioSpec
 from ..core.sets import StoredSet
 from ..core.signature import Signature
@@ -217,6 +217,10 @@ class Scenario:
         if self._course is None:
             raise UsageError(f"scenario {self.name!r} has not begun", hint="call begin() or load_or_create() first")
         return self._course
+
+    def is_own(self, manifest: Manifest) -> bool:
+        """Whether a set of this tree is of the session's own lineage; outside any session the tree's sets are."""
+        return manifest.lineage == self._chain_for(self.resume()).lineage
 
     @property
     def surroundings(self) -> Surroundings:

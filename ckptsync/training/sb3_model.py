@@ -1,0 +1,110 @@
+"""A live SB3 model: its signature, its tensors, and putting a stored file's tensors into it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.save_util import load_from_zip_file, recursive_getattr, recursive_setattr
+
+from ..core.compare import describe_incompatibility
+from ..core.errors import IncompatibleError
+from ..core.findings import Finding, Severity
+from ..core.readers.inference import net_arch
+from ..core.signature import Signature, TensorSpec
+
+_FRESH = "go back to the old settings, or start over with 'ckptsync launch --fresh'"
+
+
+def signature_of(model: Any) -> Signature:
+    """Return the signature of a live model, as reading its saved file would give it."""
+    parameters = {
+        name: TensorSpec(tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."))
+        for name, tensor in model.policy.state_dict().items()
+    }
+    return Signature(
+        algorithm=type(model).__name__,
+        policy=model.policy_class.__name__,
+        observation_space=space_of(model.observation_space),
+        action_space=space_of(model.action_space),
+        parameters=parameters,
+        net_arch=net_arch(parameters),
+    )
+
+
+def space_of(space: spaces.Space) -> dict[str, Any]:
+    """Return a space as the JSON object of signatures."""
+    if isinstance(space, spaces.Box):
+        return {"kind": "box", "shape": list(space.shape), "dtype": str(space.dtype)}
+    if isinstance(space, spaces.Discrete):
+        discrete = {"kind": "discrete", "n": int(space.n)}
+        return discrete if int(space.start) == 0 else {**discrete, "start": int(space.start)}
+    if isinstance(space, spaces.MultiDiscrete):
+        return {"kind": "multi_discrete", "nvec": [int(n) for n in space.nvec.reshape(-1)]}
+    if isinstance(space, spaces.MultiBinary):
+        return {"kind": "multi_binary", "n": int(space.n) if isinstance(space.n, int) else [int(n) for n in space.n]}
+    if isinstance(space, spaces.Dict):
+        return {"kind": "dict", "spaces": {str(key): space_of(inner) for key, inner in space.spaces.items()}}
+    if isinstance(space, spaces.Tuple):
+        return {"kind": "tuple", "spaces": [space_of(inner) for inner in space.spaces]}
+    return {"kind": "unknown", "class": f"{type(space).__module__}.{type(space).__qualname__}"}
+
+
+def refuse_incompatible(findings: tuple[Finding, ...], stem: str) -> None:
+    """Raise when a comparison has found a blocker.
+
+    Raises:
+        IncompatibleError: with the lines that people look for, naming every parameter.
+    """
+    blockers = [finding for finding in findings if finding.severity is Severity.BLOCKER]
+    if blockers:
+        raise IncompatibleError("\n".join([f"{stem} does not fit:", *describe_incompatibility(blockers)]), hint=_FRESH)
+
+
+def load_tensors(model: Any, path: Path) -> None:
+    """Put parameters, optimizers and further torch variables of a file into a model of the same architecture.
+
+    SB3's loader is asked for tensors only, so nothing stored in the file is unpickled as an object.
+
+    Raises:
+        IncompatibleError: the optimizers are of another kind.
+    """
+    _, parameters, variables = load_from_zip_file(path, device=model.device, load_data=False)
+    put_tensors(model, parameters, variables or {}, path.name)
+
+
+def put_tensors(model: Any, parameters: Mapping[str, Any], variables: Mapping[str, Any], name: str) -> None:
+    """Put tensors into a model in place.
+
+    Args:
+        model: the model.
+        parameters: state dicts by name, all that the algorithm has.
+        variables: single tensors by name (`log_ent_coef`); None: not defined.
+        name: where they come from, for messages.
+
+    Raises:
+        IncompatibleError: names or groups differ.
+    """
+    try:
+        model.set_parameters(dict(parameters), exact_match=True, device=model.device)
+    except (ValueError, RuntimeError, KeyError) as error:
+        raise IncompatibleError(f"{name} does not fit the optimizers of the model: {error}", hint=_FRESH) from error
+    for variable, tensor in variables.items():
+        if tensor is not None:
+            recursive_setattr(model, f"{variable}.data", tensor.data)
+
+
+def copied_tensors(model: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return copies of parameters with optimizers, and of further torch variables."""
+    _, names = model._get_torch_save_params()
+    with torch.no_grad():
+        variables = {name: _cloned(recursive_getattr(model, name)) for name in names}
+        return deepcopy(model.get_parameters()), variables
+
+
+def _cloned(tensor: Any) -> Any:
+    return None if tensor is None else tensor.detach().clone()
