@@ -11,6 +11,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TextIO
 
@@ -105,7 +106,12 @@ class Output:
         self._put(self._out, json.dumps(value, allow_nan=False) + "\n")
 
     def _write(self, stream: TextIO, line: Line, *, shield: bool = False) -> None:
-        coloured = stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+        coloured = (
+            not stream.closed
+            and stream.isatty()
+            and not os.environ.get("NO_COLOR")
+            and os.environ.get("TERM") != "dumb"
+        )
         pieces = []
         for part in parts_of(line):
             text = escape(redact(str(part)) if shield else str(part))
@@ -114,6 +120,8 @@ class Output:
         self._put(stream, "".join(pieces).rstrip(" ") + "\n")
 
     def _put(self, stream: TextIO, text: str) -> None:
+        if stream.closed:
+            return
         try:
             stream.write(text)
             stream.flush()
@@ -122,16 +130,10 @@ class Output:
             stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
             stream.flush()
         except BrokenPipeError:
-            _silence(stream)
-
-
-def _silence(stream: TextIO) -> None:
-    # The reader has gone (`| head`). What is still to come goes nowhere, and the exit code stays the command's own.
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, stream.fileno())
-    finally:
-        os.close(nowhere)
+            # The reader has gone (`| head`). What is still to come goes nowhere, and the exit code stays the
+            # command's own. Closing tries to write once more; Python keeps the descriptor itself open.
+            with suppress(BrokenPipeError):
+                stream.close()
 
 
 def redact(text: str) -> str:
