@@ -49,6 +49,11 @@ class Entry(NamedTuple):
     header: int
     data: int = 0
 
+    @property
+    def packed(self) -> bool:
+        """Whether the bytes are deflated."""
+        return self.method == _DEFLATED
+
 
 def is_zip(window: Window) -> bool:
     """Whether the window begins like a zip (a damaged one counts)."""
@@ -70,6 +75,11 @@ def read_entries(window: Window) -> dict[str, Entry]:
     count, offset, size = _end_record(window)
     directory = window.read(offset, size)
     entries = list(_central_entries(window, directory, count))
+    unpacked = sum(entry.size_bytes for entry in entries if entry.packed)
+    if unpacked > max(window.size * limits.MAX_TOTAL_RATIO, limits.TOTAL_RATIO_FREE_BYTES):
+        raise refuse(
+            "archive.bomb", window.name, f"at most {limits.MAX_TOTAL_RATIO} times {window.size} bytes", unpacked
+        )
     entries.sort(key=lambda entry: entry.header)
     placed: dict[str, Entry] = {}
     folded: set[str] = set()
@@ -92,13 +102,12 @@ def read_entries(window: Window) -> dict[str, Entry]:
 
 def _end_record(window: Window) -> tuple[int, int, int]:
     """Return the number of entries, the directory's offset and its size."""
-    tail_start = max(0, window.size - _END.size - _NO16)
     if window.size < _END.size:
         raise refuse("archive.damaged", window.name, "an end record", f"{window.size} bytes: it is cut off")
     end_at = window.size - _END.size
     magic, disk, start_disk, here, count, size, offset, comment = _END.unpack(window.read(end_at, _END.size))
     if magic != b"PK\x05\x06":
-        if window.read(tail_start, window.size - tail_start).rfind(b"PK\x05\x06") >= 0:
+        if _has_tail(window):
             raise refuse("archive.overlap", window.name, "the end record as the last bytes", "bytes behind it")
         raise refuse("archive.damaged", window.name, "an end record", "none: the file is cut off or no zip")
     directory_end = end_at
@@ -125,6 +134,18 @@ def _end_record(window: Window) -> tuple[int, int, int]:
         code = "archive.overlap" if offset + size < directory_end else "archive.damaged"
         raise refuse(code, window.name, f"directory ends at {directory_end}", f"at {offset + size}")
     return count, offset, size
+
+
+def _has_tail(window: Window) -> bool:
+    """Whether a whole archive ends before the window does; the end of a zip inside a cut-off file is none."""
+    start = max(0, window.size - _END.size - _NO16)
+    tail = window.read(start, window.size - start)
+    at = tail.rfind(b"PK\x05\x06", 0, len(tail) - _END.size + 4)
+    if at < 0:
+        return False
+    size, offset = _END.unpack_from(tail, at)[5:7]
+    behind_directory = start + at - (offset + size)
+    return behind_directory in (0, _END64.size + _LOCATOR64.size)
 
 
 def _central_entries(window: Window, directory: bytes, count: int) -> Iterator[Entry]:
@@ -254,7 +275,7 @@ def unpack(window: Window, entry: Entry) -> Window:
     """
     subject = window.subject(entry.name)
     packed = window.part(entry.data, entry.packed_bytes, subject)
-    if entry.method == _STORED:
+    if not entry.packed:
         return packed
     if entry.size_bytes <= limits.IN_MEMORY_BYTES:
         data = b"".join(_inflate(packed, entry))

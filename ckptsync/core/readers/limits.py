@@ -15,6 +15,7 @@ MAX_PICKLE_BYTES = 64 * MIB
 MAX_PICKLE_STEPS = 2_000_000  # some 60,000 tensors
 MAX_PICKLE_INTEGER_BYTES = 1024
 MAX_WALK_STEPS = 4_000_000
+MAX_STATE_CONTAINERS = 200_000  # tensors, dictionaries and lists in one torch file
 MAX_CODE_NODES = 100_000
 
 MAX_JSON_BYTES = 64 * MIB
@@ -26,6 +27,8 @@ MAX_DIRECTORY_BYTES = 16 * MIB
 MAX_NAME_BYTES = 255
 MAX_RATIO = 200  # unpacked size / packed size of one member
 RATIO_FREE_BYTES = MIB  # small members may compress as well as they like
+MAX_TOTAL_RATIO = 10  # the same for all deflated members together and the whole file
+TOTAL_RATIO_FREE_BYTES = 64 * MIB
 
 MAX_DIMENSIONS = 64
 MAX_NUM_TIMESTEPS = 2**63 - 1

@@ -83,13 +83,15 @@ def read_sb3(window: Window, entries: Mapping[str, Entry], approval: Approval, *
     policy: Global | None = None
     spaces: dict[str, Space] = {}
     if DATA in sound:
-        fields, policy, spaces = _collect(content, _read_data, sound[DATA], approval, content) or ({}, None, {})
+        read = _collect(content, _read_data, unpack(window, entries[DATA]), approval, content)
+        fields, policy, spaces = read or ({}, None, {})
     name = algorithm(policy.module if policy else "", fields)
     _check_missing(window, entries, (DATA, POLICY, *expected_optimizers(name, fields)), content)
     parameters: dict[str, TensorSpec] = {}
-    for member, inside in sound.items():
+    for member in sound:
         if not member.endswith(".pth"):
             continue
+        inside = unpack(window, entries[member])
         torch_content = _collect(content, read_torch, inside, approval, check_values=check_values) or TorchContent()
         content.findings += torch_content.findings
         content.functions += torch_content.functions
@@ -103,7 +105,7 @@ def read_sb3(window: Window, entries: Mapping[str, Entry], approval: Approval, *
         parameters=parameters,
         net_arch=net_arch(parameters),
     )
-    _read_versions(sound, content)
+    _read_versions(window, {name: entries[name] for name in (_INFO, _VERSION) if name in sound}, content)
     known = {DATA, _VERSION, _INFO}
     content.not_checked += [f"meaning of {name}" for name in entries if name not in known and not name.endswith(".pth")]
     return content
@@ -118,16 +120,15 @@ def _collect(content: Sb3Content, read: Any, *args: Any, **options: Any) -> Any:
         return None
 
 
-def _check_members(window: Window, entries: Mapping[str, Entry], content: Sb3Content) -> dict[str, Window]:
-    """Check every member's bytes and take the digest of the tensor members; return the sound ones."""
-    sound = {}
+def _check_members(window: Window, entries: Mapping[str, Entry], content: Sb3Content) -> list[str]:
+    """Check every member's bytes and take the digest of the tensor members; return the names of the sound ones."""
+    sound = []
     digests = []
     for name, entry in entries.items():
         digest = hashlib.sha256() if name.endswith(".pth") else None
         try:
-            inside = unpack(window, entry)
-            check_bytes(inside, entry, digest.update if digest else None)
-            sound[name] = inside
+            check_bytes(unpack(window, entry), entry, digest.update if digest else None)
+            sound.append(name)
         except RefusedError as error:
             content.findings.append(error.finding)
         if digest:
@@ -180,9 +181,12 @@ def _judge_field(text: Any, subject: str, approval: Approval, content: Sb3Conten
     if not isinstance(text, str):
         raise refuse("json.damaged", subject, "a pickle in base64", type(text).__name__)
     try:
-        data = binascii.a2b_base64(text.encode("ascii"), strict_mode=True)
+        encoded = text.encode("ascii")
+        data = binascii.a2b_base64(encoded, strict_mode=True)
     except ValueError:
         raise refuse("json.damaged", subject, "a pickle in base64", "other text") from None
+    if binascii.b2a_base64(data, newline=False) != encoded:
+        raise refuse("json.damaged", subject, "base64 in its one form", "another form of it")
     program = Program(data, subject)
     if program.end != len(data):
         raise refuse("pickle.damaged", subject, "an end at STOP", f"{len(data) - program.end} bytes behind it")
@@ -204,16 +208,13 @@ def _short(value: Any) -> Any:
     return value if isinstance(value, int | float | None) and len(str(value)) < 40 else type(value).__name__
 
 
-def _read_versions(sound: Mapping[str, Window], content: Sb3Content) -> None:
+def _read_versions(window: Window, texts: Mapping[str, Entry], content: Sb3Content) -> None:
     """Read `system_info.txt` (since 1.2) and the version; they say who wrote the file and decide nothing."""
-    for member in (_INFO, _VERSION):
-        inside = sound.get(member)
-        if inside is None:
-            continue
-        if inside.size > limits.MAX_INFO_BYTES:
+    for member, entry in texts.items():
+        if entry.size_bytes > limits.MAX_INFO_BYTES:
             content.not_checked.append(f"text of {member}")
             continue
-        text = inside.read(0, inside.size).decode("utf-8", "replace")
+        text = unpack(window, entry).read(0, entry.size_bytes).decode("utf-8", "replace")
         if member == _VERSION:
             content.versions["stable_baselines3"] = text.strip()[:80]
             continue

@@ -127,6 +127,10 @@ def _read_zip(window: Window, entries: dict[str, Entry]) -> tuple[Program, dict[
         raise refuse("format.unsupported", window.name, actual="TorchScript: a program, not only weights")
     storages = {}
     for name, entry in entries.items():
+        if entry.packed:
+            raise refuse(
+                "format.unsupported", window.subject(name), "a stored record, as torch writes it", "a packed one"
+            )
         content = unpack(window, entry)
         check_bytes(content, entry)
         if name.startswith(f"{root}data/"):
@@ -218,7 +222,7 @@ def _named_tensors(program: Program, subject: str) -> list[tuple[str, Made]]:
     """
     pending: list[tuple[str, Any]] = [("", program.value)]
     found = []
-    for _ in range(limits.MAX_PICKLE_STEPS):
+    for _ in range(limits.MAX_STATE_CONTAINERS):
         if not pending:
             break
         name, value = pending.pop()
@@ -234,9 +238,10 @@ def _named_tensors(program: Program, subject: str) -> list[tuple[str, Made]]:
             inside = [(str(index), item) for index, item in enumerate(value)]
         else:
             continue
+        inside = [(key, item) for key, item in inside if isinstance(item, Made | dict | list | tuple)]
         pending += [(f"{name}.{key}" if name else key, item) for key, item in reversed(inside)]
     else:
-        raise refuse("pickle.bomb", subject, f"at most {limits.MAX_PICKLE_STEPS} values", "more")
+        raise refuse("pickle.bomb", subject, f"at most {limits.MAX_STATE_CONTAINERS} tensors and lists", "more")
     reached = {id(call) for _, call in found}
     if any(call.path == _REBUILD and id(call) not in reached for call in program.calls):
         raise refuse("format.unsupported", subject, "tensors in dictionaries and lists", "one elsewhere")
