@@ -16,7 +16,7 @@ _TAIL_BYTES = 1 << 16
 _TRACEBACK = "Traceback (most recent call last):"
 _FORWARDED = (signal.SIGTERM, signal.SIGINT)
 # A process that the script left behind may hold the pipe open for ever
-_DRAIN_SECONDS = 2.0
+_DRAIN_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class ChildEnd:
         exit_code: its own; 128 + n when signal n killed it.
         signal: the name of the signal that it was sent through us or died of, or None.
         deadline: it was still running at the deadline and was asked to stop.
-        error: the last line of its last traceback, or what killed it; None when it ended well.
+        error: the last line of its last traceback, else what killed it or its exit code; None when it ended well.
     """
 
     exit_code: int
@@ -60,11 +60,12 @@ def run_child(command: Sequence[str], environment: Mapping[str, str], *, seconds
     pump.join(timeout=_DRAIN_SECONDS)
     code = child.returncode
     died_of = signal.Signals(-code).name if code < 0 else None
+    plain = f"killed by {died_of}" if died_of else f"the script ended with exit code {code}"
     return ChildEnd(
         exit_code=128 - code if code < 0 else code,
         signal=sent[0].name if sent else died_of,
         deadline=late.is_set(),
-        error=None if code == 0 else pump.last_traceback_line() or (f"killed by {died_of}" if died_of else None),
+        error=None if code == 0 else pump.last_traceback_line() or plain,
     )
 
 

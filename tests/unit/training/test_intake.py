@@ -1,0 +1,169 @@
+"""Laying the tree: the promised heads exactly, or nothing at all."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+
+import pytest
+from support.toysets import LINEAGE, write_set
+
+from ckptsync.core import heads, names, sets
+from ckptsync.core.errors import CorruptError, NothingFoundError
+from ckptsync.core.layout import TrainingTree
+from ckptsync.core.manifest import Manifest, Origin
+from ckptsync.core.pack import write_pack
+from ckptsync.core.session import ScenarioSpec, SessionSpec
+from ckptsync.training.intake import find_packs, lay_tree
+
+
+def pack_set(folder: Path, manifest: Manifest, target: Path) -> Path:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    listed = [*(entry.path for entry in manifest.files), manifest.stem + names.MANIFEST_SUFFIX]
+    write_pack(target, {name: folder / name for name in listed})
+    return target
+
+
+def spec_for(*promised: Manifest) -> SessionSpec:
+    return SessionSpec(
+        run="r",
+        session="r/s0002",
+        lineage=LINEAGE,
+        generation=2,
+        scenarios=tuple(ScenarioSpec(manifest.scenario, 10_000) for manifest in promised),
+        heads={m.scenario: Origin(m.session, m.num_timesteps, m.digest) for m in promised},
+    )
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> TrainingTree:
+    return TrainingTree(tmp_path / "working" / "data" / "models")
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> Path:
+    folder = tmp_path / "input"
+    folder.mkdir()
+    return folder
+
+
+def test_without_heads_nothing_is_laid(tree: TrainingTree, home: Path, inputs: Path) -> None:
+    pack_set(home, write_set(home, "x", 100), inputs / "x.ckpt")
+    assert lay_tree(spec_for(), inputs, tree) == []
+    assert not tree.root.exists()
+
+
+def test_head_and_best_are_laid_in_order(tree: TrainingTree, home: Path, inputs: Path) -> None:
+    best = write_set(home, "x", 900, metrics={"ep_rew_mean": 50.0}, kind="best")
+    head = write_set(home, "x", 2000, metrics={"ep_rew_mean": 30.0})
+    other = write_set(home, "y", 70)
+    for number, manifest in enumerate((head, other, best)):
+        pack_set(home, manifest, inputs / f"{number}.ckpt")
+    laid = lay_tree(spec_for(head, other), inputs, tree)
+    assert [manifest.num_timesteps for manifest in laid] == [70, 900, 2000]
+    stored = sets.scan(tree.checkpoints)
+    assert [s.state for s in stored] == [sets.SetState.SEALED] * 3
+    assert all(s.manifest and not sets.check_files(tree.checkpoints, s.manifest) for s in stored)
+    read = heads.read_head(tree, "x")
+    assert read is not None
+    assert read.digest == head.digest
+    assert read.best == heads.Best(best.stem, best.digest, 50.0)
+    times = [(tree.checkpoints / m.model.path).stat().st_mtime for m in laid]
+    assert times == sorted(times)
+    assert len(set(times)) == 3
+    assert {path.name for path in tree.root.parent.iterdir()} == {"models"}
+
+
+def test_a_promised_head_that_is_missing_ends_it(tree: TrainingTree, home: Path, inputs: Path) -> None:
+    head = write_set(home, "x", 2000)
+    pack_set(home, write_set(home, "x", 1000), inputs / "x.ckpt")
+    with pytest.raises(NothingFoundError, match=r"2000 .*x_checkpoint_1000_steps"):
+        lay_tree(spec_for(head), inputs, tree)
+    assert not tree.checkpoints.exists()
+    with pytest.raises(NothingFoundError, match="no pack at all"):
+        lay_tree(spec_for(head), inputs / "absent", tree)
+
+
+def test_the_same_n_of_another_set_is_not_the_head(
+    tree: TrainingTree, home: Path, inputs: Path, tmp_path: Path
+) -> None:
+    head = write_set(home, "x", 2000)
+    impostor = write_set(tmp_path / "other", "x", 2000, salt=1)
+    pack_set(tmp_path / "other", impostor, inputs / "x.ckpt")
+    with pytest.raises(NothingFoundError):
+        lay_tree(spec_for(head), inputs, tree)
+
+
+@pytest.mark.parametrize("position", [300, 2_500, -1])
+def test_a_damaged_pack_ends_it(tree: TrainingTree, home: Path, inputs: Path, position: int) -> None:
+    head = write_set(home, "x", 2000)
+    path = pack_set(home, head, inputs / "x.ckpt")
+    data = bytearray(path.read_bytes())
+    data[position] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(CorruptError, match=r"x\.ckpt"):
+        lay_tree(spec_for(head), inputs, tree)
+    assert not tree.checkpoints.exists()
+    assert {p.name for p in tree.root.parent.glob("*")} <= {"models"}
+
+
+def test_a_pack_with_other_files_than_its_manifest_ends_it(tree: TrainingTree, home: Path, inputs: Path) -> None:
+    head = write_set(home, "x", 2000)
+    seal = head.stem + names.MANIFEST_SUFFIX
+    (home / "extra").write_bytes(b"x")
+    cases = {
+        "more": {
+            **{e.path: home / e.path for e in head.files},
+            seal: home / seal,
+            f"{head.stem}.extra": home / "extra",
+        },
+        "fewer": {head.model.path: home / head.model.path, seal: home / seal},
+        "changed": {**{e.path: home / "extra" for e in head.files}, seal: home / seal},
+        "no manifest": {e.path: home / e.path for e in head.files},
+        "renamed": {**{e.path: home / e.path for e in head.files}, "y_checkpoint_1_steps.manifest.json": home / seal},
+    }
+    for members in cases.values():
+        write_pack(inputs / "x.ckpt", members)
+        with pytest.raises(CorruptError, match=r"x\.ckpt"):
+            lay_tree(spec_for(head), inputs, tree)
+        assert not tree.checkpoints.exists()
+
+
+def test_a_set_beyond_the_head_or_of_another_lineage_is_left_out(tree: TrainingTree, home: Path, inputs: Path) -> None:
+    head = write_set(home, "x", 2000)
+    pack_set(home, head, inputs / "a.ckpt")
+    pack_set(home, write_set(home, "x", 3000), inputs / "b.ckpt")
+    pack_set(home, write_set(home, "x", 500, lineage="another"), inputs / "c.ckpt")
+    pack_set(home, write_set(home, "z", 10), inputs / "d.ckpt")
+    assert lay_tree(spec_for(head), inputs, tree) == [head]
+
+
+def test_the_same_pack_at_two_places_is_one(tree: TrainingTree, home: Path, inputs: Path) -> None:
+    head = write_set(home, "x", 2000)
+    path = pack_set(home, head, inputs / "a" / "x.ckpt")
+    shutil.copytree(inputs / "a", inputs / "b")
+    assert path.is_file()
+    assert lay_tree(spec_for(head), inputs, tree) == [head]
+
+
+def test_packs_are_found_where_services_mount_them(home: Path, inputs: Path) -> None:
+    manifest = write_set(home, "x", 1)
+    (inputs / "foreign.ckpt").write_bytes(b"a checkpoint of somebody else")
+    path = pack_set(home, manifest, inputs / "datasets" / "owner" / "slug" / "x.ckpt")
+    pack_set(home, manifest, inputs / "datasets" / "owner" / "slug" / "deeper" / "x.ckpt")
+    assert find_packs(inputs) == [path]
+
+
+def test_laying_again_after_a_crash_changes_nothing(tree: TrainingTree, home: Path, inputs: Path) -> None:
+    head = write_set(home, "x", 2000)
+    pack_set(home, head, inputs / "x.ckpt")
+    lay_tree(spec_for(head), inputs, tree)
+    before = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in tree.checkpoints.iterdir()}
+    assert lay_tree(spec_for(head), inputs, tree) == [head]
+    assert {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in tree.checkpoints.iterdir()} == before
