@@ -167,7 +167,7 @@ def temporary_name(name: str, token: str) -> str:
         name: the file's own name.
         token: eight hexadecimal digits that nobody else uses.
     """
-    kept = name.encode(errors="surrogateescape")[: MAX_COMPONENT_BYTES - len(token) - 6].decode(errors="ignore")
+    kept = name.encode(errors="surrogateescape")[: MAX_COMPONENT_BYTES - len(token) - 6].decode(errors="surrogateescape")
     return f".{kept}.{token}.tmp"
 
 
