@@ -137,7 +137,7 @@ class _Boot:
         with fsio.locked(self._tree.lock, what=f"the training tree {self._tree.root}", wait_seconds=_LOCK_SECONDS):
             for stem in sets.sweep(self._tree.checkpoints):
                 _say(f"[CHECKPOINT] {stem}: the save was cut short; removed")
-            if any(event["event"] != "boot" for event in read_events(self._working / EVENTS_NAME)):
+            if {event["event"] for event in read_events(self._working / EVENTS_NAME)} - {"boot", "torn"}:
                 return  # the script uses TrainingSession and has sealed its sets itself
             from .classic import ClassicEnd, seal_classic  # the readers are needed for plain files only
 
