@@ -5,13 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..core import names, sets
-from ..core.errors import CorruptError
+from ..core.compare import compare, describe_incompatibility
+from ..core.errors import CorruptError, IncompatibleError
 from ..core.findings import Finding, Severity, Verdict
 from ..core.heads import Head, read_head, standing, tree_scenarios, write_head
 from ..core.layout import TrainingTree
 from ..core.manifest import Manifest, Origin
 from ..core.readers import ModelReport, read_model
 from ..core.sets import SetState, StoredSet
+from ..core.signature import Signature
+
+FRESH_HINT = "go back to the old settings, or start over with 'ckptsync launch --fresh'"
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,20 @@ class Resume:
         if self.stored.manifest is not None or self.report.num_timesteps is None:
             return self.stored.num_timesteps
         return self.report.num_timesteps
+
+    def refuse_misfit(self, current: Signature) -> None:
+        """Compare the set with the network that shall go on from it; call it before anything is loaded.
+
+        Args:
+            current: the signature of the network that the script has built.
+
+        Raises:
+            IncompatibleError: with the lines that people look for, naming every parameter that differs.
+        """
+        manifest = self.stored.manifest
+        findings = compare(manifest.signature if manifest is not None else self.report.signature, current)
+        if lines := describe_incompatibility(findings):
+            raise IncompatibleError("\n".join([f"{self.stored.stem} does not fit", *lines]), hint=FRESH_HINT)
 
     @property
     def origin(self) -> Origin:

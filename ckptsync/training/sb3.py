@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from stable_baselines3.common.utils import safe_mean
 
-from ..core.compare import compare
 from ..core.errors import CkptsyncError, UsageError
 from .arrays import ArrayFile, UnencodableError, decode, encode, write_arrays
 from .callback_state import CallbackState, environments
@@ -19,7 +18,7 @@ from .capture import capture, hyperparameters, put_back_counters, put_back_gener
 from .environment import EnvironmentCapture
 from .progress import log
 from .replay import ReplayMark, can_write, mark, read_replay, roll_back, write_replay
-from .sb3_model import copied_tensors, load_tensors, put_tensors, refuse_incompatible, signature_of
+from .sb3_model import copied_tensors, load_tensors, put_tensors, signature_of
 from .versions import current_versions, differences
 from .writer import SCORE, Draft, Member
 
@@ -83,9 +82,7 @@ class Trainer:
         resume = scenario.resume()
         if resume is None:
             return cls(scenario, model, None)
-        manifest = resume.stored.manifest
-        signature = manifest.signature if manifest is not None else resume.report.signature
-        refuse_incompatible(compare(signature, signature_of(model)), resume.stored.stem)
+        resume.refuse_misfit(signature_of(model))
         load_tensors(model, resume.stored.model_path)
         model.num_timesteps = resume.num_timesteps
         return cls(scenario, model, _read_stored(scenario, model, resume))

@@ -22,6 +22,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from ..core.signature import Signature, TensorSpec
+
 # A parameter: its shape and its values as float32, in C order
 Parameter = tuple[tuple[int, ...], "array[float]"]
 
@@ -56,6 +58,12 @@ def mlp_parameters(
     linear("action_net", last, actions)
     linear("value_net", last, 1)
     return parameters
+
+
+def mlp_signature(parameters: Mapping[str, Parameter], hidden: Sequence[int] = (8, 8)) -> Signature:
+    """Return the signature of parameters that `mlp_parameters` made."""
+    specs = {name: TensorSpec(shape, "float32") for name, (shape, _) in parameters.items()}
+    return Signature(parameters=specs, net_arch=list(hidden))
 
 
 def write_sb3_zip(

@@ -11,13 +11,10 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.save_util import load_from_zip_file, recursive_getattr, recursive_setattr
 
-from ..core.compare import describe_incompatibility
 from ..core.errors import IncompatibleError
-from ..core.findings import Finding, Severity
 from ..core.readers.inference import net_arch
 from ..core.signature import Signature, TensorSpec
-
-_FRESH = "go back to the old settings, or start over with 'ckptsync launch --fresh'"
+from .resume import FRESH_HINT
 
 
 def signature_of(model: Any) -> Signature:
@@ -54,17 +51,6 @@ def space_of(space: spaces.Space) -> dict[str, Any]:
     return {"kind": "unknown", "class": f"{type(space).__module__}.{type(space).__qualname__}"}
 
 
-def refuse_incompatible(findings: tuple[Finding, ...], stem: str) -> None:
-    """Raise when a comparison has found a blocker.
-
-    Raises:
-        IncompatibleError: with the lines that people look for, naming every parameter.
-    """
-    blockers = [finding for finding in findings if finding.severity is Severity.BLOCKER]
-    if blockers:
-        raise IncompatibleError("\n".join([f"{stem} does not fit:", *describe_incompatibility(blockers)]), hint=_FRESH)
-
-
 def load_tensors(model: Any, path: Path) -> None:
     """Put parameters, optimizers and further torch variables of a file into a model of the same architecture.
 
@@ -92,7 +78,7 @@ def put_tensors(model: Any, parameters: Mapping[str, Any], variables: Mapping[st
     try:
         model.set_parameters(dict(parameters), exact_match=True, device=model.device)
     except (ValueError, RuntimeError, KeyError) as error:
-        raise IncompatibleError(f"{name} does not fit the optimizers of the model: {error}", hint=_FRESH) from error
+        raise IncompatibleError(f"{name} does not fit the optimizers of the model: {error}", hint=FRESH_HINT) from error
     for variable, tensor in variables.items():
         if tensor is not None:
             recursive_setattr(model, f"{variable}.data", tensor.data)

@@ -89,8 +89,18 @@ class Scenario:
         resume = self.resume()
         return resume.stored if resume else None
 
-    def begin(self) -> int:
-        """Begin the scenario in this session and return the num_timesteps to go on from."""
+    def begin(self, signature: Signature | None = None) -> int:
+        """Begin the scenario in this session and return the num_timesteps to go on from.
+
+        Args:
+            signature: of the network that the loop has built, to be compared; None: the loop does that itself.
+
+        Raises:
+            IncompatibleError: the set to go on from has another architecture.
+            CorruptError: sets were there or promised, and none of them is good.
+        """
+        if signature is not None and (resume := self.resume()) is not None:
+            resume.refuse_misfit(signature)
         fidelity = ("weights", ("a loop of its own puts back what it wants",)) if self.resume() else None
         return self.start(fidelity).begun_at
 

@@ -7,6 +7,7 @@ checkpoint of each scenario by its file name: the way many scripts do it.
 import re
 from pathlib import Path
 
+import gymnasium
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import CheckpointCallback
 
@@ -33,7 +34,7 @@ def train(scenario: str, env_id: str) -> None:
         print(f"{scenario}: no checkpoint, starting from zero")
         model = PPO("MlpPolicy", env_id, n_steps=64, seed=0, device="cpu")
     else:
-        model = PPO.load(newest, env=env_id, device="cpu")
+        model = PPO.load(newest, env=gymnasium.make(env_id), device="cpu")
         print(f"{scenario}: resumed from {newest.name} at {model.num_timesteps} steps")
     callback = CheckpointCallback(SAVE_EVERY, save_path=str(CHECKPOINTS), name_prefix=f"{scenario}_checkpoint")
     model.learn(STEPS_PER_SESSION, callback=callback, reset_num_timesteps=False)

@@ -4,13 +4,11 @@
 sleep=60 (waits before the first step), pause=0.01 (between steps), save=false (never saves), hidden=[32,32].
 """
 
-import json
 import os
 import time
-import zipfile
 
 from ckptsync.training import Scenario, TrainingSession
-from ckptsync.training.sb3_files import mlp_parameters, write_sb3_zip
+from ckptsync.training.sb3_files import mlp_parameters, mlp_signature, write_sb3_zip
 
 STEPS = 10  # one iteration of the loop is so many transitions
 
@@ -18,14 +16,8 @@ STEPS = 10  # one iteration of the loop is so many transitions
 def train(scenario: Scenario) -> None:
     params = scenario.params
     hidden = params.get("hidden", [8, 8])
-    steps = scenario.begin()
-    latest = scenario.latest()
-    if latest is not None:
-        with zipfile.ZipFile(latest.model_path) as model:  # what a real kernel would load
-            stored = json.loads(model.read("data"))
-        if stored["policy_kwargs"]["net_arch"] != list(hidden):
-            raise SystemExit(f"the checkpoint has layers {stored['policy_kwargs']['net_arch']}, not {hidden}")
-        print(f"resumed {scenario.name} at {steps}")
+    steps = scenario.begin(mlp_signature(mlp_parameters(hidden=hidden), hidden))
+    print(f"{scenario.name} begins at {steps}")
     time.sleep(params.get("sleep", 0))
 
     def write(file):
