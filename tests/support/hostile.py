@@ -16,6 +16,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ckptsync.core.findings import Severity, Verdict, verdict_of
+from ckptsync.core.readers import ModelReport
+
 FLOAT = ("FloatStorage", "<f", 4)
 DOUBLE = ("DoubleStorage", "<d", 8)
 HALF = ("HalfStorage", "<e", 2)
@@ -319,3 +322,13 @@ def function(code: Pickle, closed: float = 0.5) -> Pickle:
 def safetensors_file(header: Mapping[str, Any], numbers: bytes) -> bytes:
     encoded = json.dumps(header).encode()
     return struct.pack("<Q", len(encoded)) + encoded + numbers
+
+
+def blockers(report: ModelReport) -> list[tuple[str, str]]:
+    """Return code and subject of each blocker."""
+    return [(finding.code, finding.subject) for finding in report.findings if finding.severity is Severity.BLOCKER]
+
+
+def verdict(report: ModelReport) -> Verdict:
+    """Return the verdict of a file that is compared with nothing."""
+    return verdict_of(report.findings, compared=False)

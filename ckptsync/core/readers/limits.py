@@ -15,7 +15,7 @@ MAX_PICKLE_BYTES = 64 * MIB
 MAX_PICKLE_STEPS = 2_000_000  # some 60,000 tensors
 MAX_PICKLE_INTEGER_BYTES = 1024
 MAX_WALK_STEPS = 4_000_000
-MAX_STATE_CONTAINERS = 200_000  # tensors, dictionaries and lists in one torch file
+MAX_STATE_CONTAINERS = 100_000  # tensors, dictionaries and lists in one torch file
 MAX_CODE_NODES = 100_000
 
 MAX_JSON_BYTES = 64 * MIB

@@ -7,32 +7,19 @@ import struct
 import warnings
 import zipfile
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
-from ckptsync.core.findings import Verdict, verdict_of
-from ckptsync.core.readers import ModelReport, limits, read_model
 from support import hostile
+from support.hostile import verdict
+
+from ckptsync.core.findings import Verdict
+from ckptsync.core.readers import ModelReport, limits
 
 Read = Callable[[bytes], ModelReport]
 
 
-@pytest.fixture
-def read(tmp_path: Path) -> Read:
-    def write_and_read(data: bytes) -> ModelReport:
-        path = tmp_path / "model.zip"
-        path.write_bytes(data)
-        return read_model(path)
-
-    return write_and_read
-
-
 def codes(report: ModelReport) -> list[str]:
     return [finding.code for finding in report.findings]
-
-
-def verdict(report: ModelReport) -> Verdict:
-    return verdict_of(report.findings, compared=False)
 
 
 def directory_offset(data: bytes) -> int:

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
-from ckptsync.core.findings import Severity, Verdict, verdict_of
-from ckptsync.core.readers import ModelReport, limits, read_model
-from ckptsync.core.readers.pickle_program import Program
-from ckptsync.core.readers.window import RefusedError
 from support.hostile import (
     Pickle,
+    blockers,
     call,
     code_object,
     function,
@@ -21,24 +17,16 @@ from support.hostile import (
     sb3_file,
     sb3_parts,
     torch_file,
+    verdict,
     zeros,
 )
 
+from ckptsync.core.findings import Severity, Verdict
+from ckptsync.core.readers import ModelReport, limits
+from ckptsync.core.readers.pickle_program import Program
+from ckptsync.core.readers.window import RefusedError
+
 Read = Callable[..., ModelReport]
-
-
-@pytest.fixture
-def read(tmp_path: Path) -> Read:
-    def write_and_read(data: bytes, **options: object) -> ModelReport:
-        path = tmp_path / "model.zip"
-        path.write_bytes(data)
-        return read_model(path, **options)  # type: ignore[arg-type]
-
-    return write_and_read
-
-
-def blockers(report: ModelReport) -> list[tuple[str, str]]:
-    return [(finding.code, finding.subject) for finding in report.findings if finding.severity is Severity.BLOCKER]
 
 
 def refusal(data: bytes) -> str:
@@ -78,7 +66,7 @@ def test_code_in_a_field_is_named(read: Read, name: str, own: bool) -> None:
     if own and name.rpartition(".")[2][0].isupper() and not name.startswith(("subprocess", "builtins")):
         pytest.skip("a class outside the standard library may be the user's own")
     report = read(sb3_file(replay_buffer_kwargs=RUNNING[name]), own=own)
-    assert verdict_of(report.findings, compared=False) is Verdict.UNSAFE
+    assert verdict(report) is Verdict.UNSAFE
     found = [finding for finding in report.findings if finding.code == "pickle.foreign-global"]
     assert name in [finding.actual for finding in found]
     assert {finding.subject for finding in found} == {"data: replay_buffer_kwargs"}
@@ -157,15 +145,18 @@ def test_instructions_that_no_checkpoint_needs_are_refused(program: bytes) -> No
 
 @pytest.mark.parametrize(
     "program",
-    [b"", b"\x80", b"\x80\x02", b"\x80\x02N", b"\x80\x02.", b"\x80\x02NN.", b"\x80\x02(N.", b"\x80\x02R.", b"\x80\x02X"]
-    + [
-        b"\x80\x02X\xff\xff\xff\x7fa.",
-        b"\x80\x02\x93.",
-        b"\x80\x02h\x05.",
-        b"\x80\x02X\x01\0\0\0\xff.",
-        b"\x80\x02\x86.",
-    ]
-    + [b"\x80\x02}K\x01s.", b"\x80\x02}(K\x01u.", b"\x80\x02cos", b"\x80\x04K\x01K\x02\x93.", b"\x80\x02tN."],
+    [
+        *(b"", b"\x80", b"\x80\x02", b"\x80\x02N", b"\x80\x02.", b"\x80\x02NN.", b"\x80\x02(N.", b"\x80\x02R."),
+        *(
+            b"\x80\x02X",
+            b"\x80\x02X\xff\xff\xff\x7fa.",
+            b"\x80\x02X\x01\0\0\0\xff.",
+            b"\x80\x02\x93.",
+            b"\x80\x02h\x05.",
+        ),
+        *(b"\x80\x02\x86.", b"\x80\x02}K\x01s.", b"\x80\x02}(K\x01u.", b"\x80\x02cos", b"\x80\x04K\x01K\x02\x93."),
+        b"\x80\x02tN.",
+    ],
 )
 def test_pickles_that_make_no_sense_are_damaged(program: bytes) -> None:
     assert refusal(program) == "pickle.damaged"
