@@ -79,6 +79,10 @@ CODES: dict[str, tuple[Verdict | None, str]] = {
     "archive.bomb": (Verdict.UNSAFE, "a member would grow beyond every measure when unpacked"),
     "path.escape": (Verdict.UNSAFE, "a path leads out of its folder"),
     "path.special-file": (Verdict.UNSAFE, "a symbolic link, pipe or device lies where a regular file belongs"),
+    "lineage.foreign": (
+        Verdict.UNSAFE,
+        "the set claims another session, lineage, generation or origin than the session that was launched",
+    ),
     # corrupt: the bytes disagree with what they claim to be
     "file.empty": (Verdict.CORRUPT, "the file has no bytes"),
     "file.missing": (Verdict.CORRUPT, "a file that the manifest names is not there"),

@@ -303,11 +303,11 @@ def set_aside(stored: StoredSet, attic: Path) -> Path:
     """
     folder, stem, manifest = stored.folder, stored.stem, stored.manifest
     if manifest is not None and all((folder / entry.path).is_file() for entry in manifest.files):
-        target = attic / _short(manifest.digest)
+        target = attic_folder(attic, manifest.digest)
         move_set(folder, manifest, target)
         return target
     files = [name for name in fsio.list_names(folder) if name.startswith(stem + ".")]
-    target = attic / _short(fsio.sha256_file(folder / files[0]))
+    target = attic_folder(attic, fsio.sha256_file(folder / files[0]))
     fsio.make_folder(target)
     for name in files:
         if not (target / name).exists():  # else an attempt that was cut short has brought it
@@ -318,8 +318,9 @@ def set_aside(stored: StoredSet, attic: Path) -> Path:
     return target
 
 
-def _short(digest: str) -> str:
-    return digest.removeprefix("sha256:")[:16]
+def attic_folder(attic: Path, digest: str) -> Path:
+    """Return the folder below the attic that the set with this manifest digest has for itself."""
+    return attic / digest.removeprefix("sha256:")[:16]
 
 
 def sweep(folder: Path) -> list[str]:

@@ -51,6 +51,7 @@ class SessionRecord:
         session: its id.
         run: its run.
         spec: what it was told.
+        runner: the runner that it is for.
         stage: how far it came, one of STAGES.
         inputs: the packs that it was given, as JSON: `file`, `scenario`, `stem`, `digest`.
         handle: what finds it again at its runner, as JSON; None before it started.
@@ -70,6 +71,7 @@ class SessionRecord:
     session: str
     run: str
     spec: SessionSpec
+    runner: str
     stage: str = "planned"
     inputs: tuple[Mapping[str, Any], ...] = ()
     handle: Mapping[str, Any] | None = None
@@ -90,11 +92,6 @@ class SessionRecord:
         """Whether nothing is left to do for it."""
         return self.stage in _SETTLED
 
-    @property
-    def runner(self) -> str | None:
-        """The runner that it was given to, or None before it started."""
-        return self.handle["runner"] if self.handle else None
-
 
 def records(entries: Iterable[LedgerEntry], run: str | None = None) -> list[SessionRecord]:
     """Return the sessions of a run (of all runs when None) in the order of planning."""
@@ -108,6 +105,7 @@ def records(entries: Iterable[LedgerEntry], run: str | None = None) -> list[Sess
                 entry.session,
                 entry.run,
                 spec,
+                runner=entry.fields["runner"],
                 inputs=tuple(entry.fields["inputs"]),
                 fell_back=bool(entry.fields.get("fell_back")),
                 planned_at=entry.at,
@@ -275,6 +273,9 @@ def descends(
             return True
         if origin.session is not None and origin.session == older.session:
             return older.num_timesteps <= origin.num_timesteps
+        reached = known.get(origin.digest)
+        if reached is not None and _same_session(reached, older):
+            return older.num_timesteps <= reached.num_timesteps
         origin = _origin_before(origin, newer.scenario, known, sessions)
     return False
 

@@ -1,0 +1,152 @@
+"""What the next session starts from: the newest good set of each scenario, or zero only where that is meant."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..core import names
+from ..core.compare import describe_incompatibility
+from ..core.errors import CorruptError, IncompatibleError, NothingFoundError
+from ..core.findings import Finding, Severity, Verdict
+from ..core.heads import Standing, standing, tree_scenarios
+from ..core.manifest import Manifest
+from ..core.sets import StoredSet
+from ..project.config import Project, RunConfig
+from ..project.lineage import SessionRecord
+from .judge import Terms, judge_set
+from .ledgers import known_lineages
+
+FRESH_HINT = "'ckptsync launch --fresh' begins from zero and moves the old sets to the attic"
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """What a session starts one scenario from.
+
+    Args:
+        scenario: the scenario.
+        start: the set; None: from zero.
+        best: the best set so far, when it is another one and good.
+        broken: candidates that were refused on the way, newest first, with the findings.
+        notes: what people should know.
+    """
+
+    scenario: str
+    start: StoredSet | None
+    best: StoredSet | None = None
+    broken: tuple[tuple[StoredSet, tuple[Finding, ...]], ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def manifest(self) -> Manifest | None:
+        """The manifest of the set to start from."""
+        return self.start.manifest if self.start is not None else None
+
+
+def choose_beginning(
+    project: Project, run: RunConfig, scenario: str, stored: Sequence[StoredSet], found: Sequence[SessionRecord]
+) -> Beginning:
+    """Choose what the next session starts a scenario from; every byte of it is judged first.
+
+    Args:
+        project: the project.
+        run: the run.
+        scenario: one of its scenarios.
+        stored: what a scan of the run's tree found.
+        found: the run's sessions.
+
+    Raises:
+        IncompatibleError: the newest good set does not fit what the run declares.
+        CorruptError: there are sets and none is good, or the ledger knows of sets that are gone.
+        NothingFoundError: there are only plain files that no seal vouches for.
+    """
+    tree = project.tree(run)
+    place = standing(tree, list(stored), scenario)
+    lineages = known_lineages(project)
+    broken: list[tuple[StoredSet, tuple[Finding, ...]]] = []
+    for candidate in place.candidates:
+        if candidate.manifest is None:
+            continue
+        terms = Terms(run.expects, "the declaration", candidate.manifest.lineage in lineages, project.trusted)
+        report = judge_set(candidate, terms)
+        if report.verdict is Verdict.INCOMPATIBLE:
+            raise IncompatibleError(
+                "\n".join([f"{report.path} does not fit run {run.name}", *describe_incompatibility(report.findings)]),
+                hint=FRESH_HINT,
+            )
+        if report.good:
+            notes = tuple(_fell_back(candidate, broken, place))
+            return Beginning(scenario, candidate, _best(project, place, candidate, terms), tuple(broken), notes)
+        blocking = tuple(finding for finding in report.findings if finding.severity is Severity.BLOCKER)
+        broken.append((candidate, blocking))
+    _refuse_silent_zero(project, run, scenario, place, broken, found)
+    others = [name for name in tree_scenarios(list(stored), tree.checkpoints) if name != scenario]
+    notes = (f"starting scenario {scenario} from zero: the tree holds checkpoints of {', '.join(others)} only",)
+    return Beginning(scenario, None, notes=notes if others else ())
+
+
+def _fell_back(
+    chosen: StoredSet, broken: Sequence[tuple[StoredSet, tuple[Finding, ...]]], place: Standing
+) -> list[str]:
+    said = [f"{stored.stem} is broken and goes to the quarantine: {findings[0]}" for stored, findings in broken]
+    if said or place.head is None:
+        said += [f"{finding}" for finding in place.findings if finding.code == "head.damaged"]
+        said.append(f"starting from {chosen.stem} instead")
+    return said
+
+
+def _best(project: Project, place: Standing, chosen: StoredSet, terms: Terms) -> StoredSet | None:
+    best = place.head.best if place.head is not None else None
+    if best is None or chosen.manifest is None or best.digest == chosen.manifest.digest:
+        return None
+    for candidate in place.candidates:
+        if candidate.manifest is not None and candidate.manifest.digest == best.digest:
+            return candidate if judge_set(candidate, terms).good else None
+    return None
+
+
+def _refuse_silent_zero(
+    project: Project,
+    run: RunConfig,
+    scenario: str,
+    place: Standing,
+    broken: Sequence[tuple[StoredSet, tuple[Finding, ...]]],
+    found: Sequence[SessionRecord],
+) -> None:
+    folder = project.tree(run).checkpoints
+    damaged = [finding for finding in place.findings if finding.code != "set.torn"]
+    if broken or damaged:
+        reasons = [f"{stored.stem}: {findings[0]}" for stored, findings in broken]
+        reasons += [str(finding) for finding in damaged]
+        raise CorruptError(
+            f"no checkpoint of {names.printable(scenario)} in {folder} is good, and something is there: "
+            + "; ".join(reasons),
+            hint=f"'ckptsync fetch' and 'ckptsync restore' bring an older session's back; {FRESH_HINT}",
+        )
+    if place.candidates:
+        raise NothingFoundError(
+            f"{folder} holds plain files of {names.printable(scenario)}, such as {place.candidates[0].model_path.name}, "
+            "that no seal vouches for",
+            hint=f"'ckptsync adopt {run.name}' seals them; {FRESH_HINT}",
+        )
+    last = remembered_head(found, scenario)
+    if last is not None:
+        raise CorruptError(
+            f"the ledger knows {last} as the newest checkpoint of {names.printable(scenario)}, and {folder} has none",
+            hint=f"'ckptsync restore --session ...' brings it back; {FRESH_HINT}",
+        )
+
+
+def remembered_head(found: Sequence[SessionRecord], scenario: str) -> str | None:
+    """Return the stem that the ledger last saw as a scenario's head, or None when none is expected."""
+    last: str | None = None
+    for record in found:
+        if record.spec.fresh:
+            last = None
+        if record.stage != "restored" or record.receipt is None:
+            continue
+        moved = record.receipt["scenarios"].get(scenario)
+        head = (moved["head_from"] if record.undone else moved["head_to"]) if moved else None
+        last = head["set"] if head else (None if moved and record.undone else last)
+    return last

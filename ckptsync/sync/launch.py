@@ -1,0 +1,385 @@
+"""launch: fix a session in the ledger, hand it to its runner.
+
+The order makes repeating safe: the ledger has the session's id, generation and inputs before anything
+is sent; the runner is asked whether it knows that very submission before it is given it.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ..core import fsio, heads, names, sets
+from ..core.errors import CkptsyncError, LockedError
+from ..core.manifest import Manifest, Origin
+from ..core.pack import PACK_SUFFIX, write_pack
+from ..core.session import SavePolicy, SessionSpec
+from ..core.sets import StoredSet
+from ..project.config import Project, RunConfig
+from ..project.lineage import SessionRecord, next_generation, next_lineage, next_session
+from ..runners.base import Runner, SessionHandle, Submission
+from .beginning import Beginning, choose_beginning
+from .ledgers import known_records, open_ledger
+from .quarantine import move_to_quarantine
+from .reporting import Reporter
+from .runners import runner_for
+from .treework import renew_exports, sealed, start_over
+
+PLAN_SCHEMA = "ckptsync.launch-plan/1"
+# A quick session saves so many times, however short it is
+_QUICK_SAVES = 4
+
+
+@dataclass(frozen=True)
+class LaunchOptions:
+    """What a launch was asked for.
+
+    Args:
+        quick: a short session of the same run.
+        steps: end after so many transitions, for each scenario.
+        fresh: begin from zero; the old sets move to the attic.
+        runner: another runner than the run's.
+        set: parameters for the script, over those of the run.
+        seed: another seed than the run's.
+    """
+
+    quick: bool = False
+    steps: int | None = None
+    fresh: bool = False
+    runner: str | None = None
+    set: Mapping[str, Any] = field(default_factory=dict)
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
+class LaunchPlan:
+    """A session that is about to be started.
+
+    Args:
+        spec: what it will be told.
+        runner: the runner's name.
+        inputs: pack name -> manifest of the set in it.
+        resumes: scenario -> (stem, num_timesteps) that it starts from; None: from zero.
+        notes: what people should know.
+        reached: every scenario has reached its target, so there is nothing to train.
+        fell_back: a broken head was passed over.
+        script: the bundle; empty when there is nothing to train.
+        beginnings: what was judged on the way.
+    """
+
+    spec: SessionSpec
+    runner: str
+    inputs: tuple[tuple[str, Manifest], ...]
+    resumes: Mapping[str, tuple[str, int] | None]
+    notes: tuple[str, ...] = ()
+    reached: bool = False
+    fell_back: bool = False
+    script: bytes = b""
+    beginnings: tuple[Beginning, ...] = ()
+
+    @property
+    def bundle_bytes(self) -> int:
+        """Size of the kernel script."""
+        return len(self.script)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON object of a dry run."""
+        return {
+            "schema": PLAN_SCHEMA,
+            "exit_code": 0,
+            "run": self.spec.run,
+            "session": None if self.reached else self.spec.session,
+            "runner": self.runner,
+            "reached": self.reached,
+            "fell_back": self.fell_back,
+            "spec": self.spec.to_json(),
+            "inputs": [_input_json(name, manifest) for name, manifest in self.inputs],
+            "bundle_bytes": self.bundle_bytes,
+            "resumes": {
+                scenario: {"set": start[0], "num_timesteps": start[1]} if start else None
+                for scenario, start in self.resumes.items()
+            },
+            "notes": list(self.notes),
+        }
+
+
+def _input_json(name: str, manifest: Manifest) -> dict[str, Any]:
+    return {
+        "file": name,
+        "scenario": manifest.scenario,
+        "set": manifest.stem,
+        "digest": manifest.digest,
+        "size_bytes": manifest.size_bytes,
+    }
+
+
+def plan(project: Project, run: RunConfig, options: LaunchOptions) -> LaunchPlan:
+    """Say what a launch would do; changes nothing but the cache of packed packages.
+
+    Raises:
+        CorruptError, NothingFoundError, IncompatibleError: there is something to start from and nothing
+            that can be used; see `choose_beginning`.
+    """
+    every = known_records(project)
+    found = [record for record in every if record.run == run.name]
+    stored = sets.scan(project.tree(run).checkpoints)
+    why_fresh = _why_fresh(run, options, stored)
+    beginnings = [
+        Beginning(scenario, None) if why_fresh else choose_beginning(project, run, scenario, stored, found)
+        for scenario in run.scenario_names
+    ]
+    lineage = _lineage(every, found, stored, beginnings, fresh=bool(why_fresh))
+    spec = _spec(project, run, options, beginnings, every, stored, lineage=lineage, fresh=bool(why_fresh))
+    reached = all(
+        beginning.manifest is not None and beginning.manifest.num_timesteps >= scenario.total_timesteps
+        for beginning, scenario in zip(beginnings, run.scenarios, strict=True)
+    )
+    inputs = [s.manifest for b in beginnings for s in (b.start, b.best) if s is not None and s.manifest is not None]
+    return LaunchPlan(
+        spec=spec,
+        runner=options.runner or run.runner,
+        inputs=tuple((manifest.stem + PACK_SUFFIX, manifest) for manifest in inputs),
+        resumes={b.scenario: (b.manifest.stem, b.manifest.num_timesteps) if b.manifest else None for b in beginnings},
+        notes=(*why_fresh, *(note for beginning in beginnings for note in beginning.notes)),
+        reached=reached,
+        fell_back=any(beginning.broken or _passed_over(project, run, beginning) for beginning in beginnings),
+        script=b"" if reached else _bundle(project, run, spec),
+        beginnings=tuple(beginnings),
+    )
+
+
+def _passed_over(project: Project, run: RunConfig, beginning: Beginning) -> bool:
+    """Whether the head file names another set than the one that was chosen."""
+    try:
+        head = heads.read_head(project.tree(run), beginning.scenario)
+    except ValueError:
+        return beginning.manifest is not None
+    return head is not None and beginning.manifest is not None and head.digest != beginning.manifest.digest
+
+
+def _why_fresh(run: RunConfig, options: LaunchOptions, stored: Sequence[StoredSet]) -> tuple[str, ...]:
+    if options.fresh:
+        return ("starting from zero, as told; the sets before go to the attic",)
+    versions = {s.manifest.version for s in stored if s.manifest is not None and s.scenario in run.scenario_names}
+    if versions and run.version not in versions:
+        before = ", ".join(sorted(versions))
+        return (
+            f"version of run {run.name} changed from {before} to {run.version}: a new lineage starts from zero, "
+            "the sets before go to the attic",
+        )
+    return ()
+
+
+def _lineage(
+    every: Sequence[SessionRecord],
+    found: Sequence[SessionRecord],
+    stored: Sequence[StoredSet],
+    beginnings: Sequence[Beginning],
+    *,
+    fresh: bool,
+) -> str:
+    if not fresh:
+        started = [beginning.manifest.lineage for beginning in beginnings if beginning.manifest is not None]
+        if started:
+            return max(started)
+        if found:  # its sessions left nothing so far
+            return found[-1].spec.lineage
+    known = {record.spec.lineage for record in every} | {s.manifest.lineage for s in stored if s.manifest is not None}
+    return next_lineage(known, secrets.token_hex(3))
+
+
+def _spec(
+    project: Project,
+    run: RunConfig,
+    options: LaunchOptions,
+    beginnings: Sequence[Beginning],
+    every: Sequence[SessionRecord],
+    stored: Sequence[StoredSet],
+    *,
+    lineage: str,
+    fresh: bool,
+) -> SessionSpec:
+    generations = [(s.manifest.lineage, s.manifest.generation) for s in stored if s.manifest is not None]
+    return SessionSpec(
+        run=run.name,
+        session=next_session(run.name, [record for record in every if record.run == run.name]),
+        lineage=lineage,
+        generation=next_generation(lineage, every, generations),
+        scenarios=run.scenarios,
+        version=run.version,
+        tree=run.tree,
+        heads={b.scenario: _origin(b.manifest) for b in beginnings if b.manifest is not None},
+        fresh=fresh,
+        quick=options.quick,
+        params={**run.params, **options.set},
+        max_steps=options.steps or (run.quick_steps if options.quick else None),
+        budget_seconds=run.budget_seconds,
+        margin_seconds=run.margin_seconds,
+        save=_quick_saves(run) if options.quick else run.save,
+        seed=run.seed if options.seed is None else options.seed,
+        script=run.script,
+    )
+
+
+def _origin(manifest: Manifest) -> Origin:
+    return Origin(manifest.session, manifest.num_timesteps, manifest.digest)
+
+
+def _quick_saves(run: RunConfig) -> SavePolicy:
+    every = max(1, run.quick_steps // _QUICK_SAVES)
+    return replace(run.save, every_steps=min(every, run.save.every_steps or every))
+
+
+def _bundle(project: Project, run: RunConfig, spec: SessionSpec) -> bytes:
+    from ..runners.bundle import build_bundle
+
+    return build_bundle(project.kernel_folder(run), spec, wheels=run.packages, cache=project.layout.cache)
+
+
+def start(project: Project, plan: LaunchPlan, reporter: Reporter) -> SessionHandle:
+    """Fix the session in the ledger, make the tree ready for it, and start it.
+
+    Raises:
+        LockedError: another launch came first, or somebody works on the tree.
+    """
+    ledger = open_ledger(project)
+    run = project.run(plan.spec.run)
+    with fsio.locked(project.tree(run).lock, what=f"the training tree {project.tree(run).root}"):
+        with ledger.transaction():
+            if next_session(run.name, known_records(project, run.name)) != plan.spec.session:
+                raise LockedError(
+                    f"another launch of run {run.name} came first", hint=f"ckptsync wait {run.name} goes on with it"
+                )
+            ledger.append(
+                "planned",
+                run=run.name,
+                session=plan.spec.session,
+                spec=plan.spec.to_json(),
+                runner=plan.runner,
+                inputs=[_input_json(name, manifest) for name, manifest in plan.inputs],
+                fell_back=plan.fell_back,
+            )
+        _set_broken_aside(project, run, plan, reporter)
+    record = next(r for r in known_records(project, run.name) if r.session == plan.spec.session)
+    handle = submit(project, record, reporter, script=plan.script)
+    if handle is None:
+        raise CkptsyncError(f"{plan.spec.session} could not be started", hint=f"ckptsync launch {run.name}")
+    return handle
+
+
+def _set_broken_aside(project: Project, run: RunConfig, plan: LaunchPlan, reporter: Reporter) -> None:
+    tree = project.tree(run)
+    for beginning in plan.beginnings:
+        passed_over = bool(beginning.broken) or _passed_over(project, run, beginning)
+        if beginning.manifest is None or not passed_over:
+            continue
+        for stored, findings in beginning.broken:
+            folder = move_to_quarantine(project, stored, findings)
+            reporter.warn(f"{stored.stem} is broken; it lies in {folder} now, with the reason")
+        best = beginning.best.manifest if beginning.best is not None else None
+        before = heads.standing(tree, sets.scan(tree.checkpoints), beginning.scenario).head
+        kept = before.best if before is not None and best is not None else None
+        heads.write_head(tree, heads.Head.of(beginning.manifest, kept))
+        renew_exports(tree)
+        open_ledger(project).append(
+            "fallback",
+            run=run.name,
+            session=plan.spec.session,
+            scenario=beginning.scenario,
+            head=beginning.manifest.stem,
+            broken=[stored.stem for stored, _ in beginning.broken],
+        )
+
+
+def submit(
+    project: Project, record: SessionRecord, reporter: Reporter, *, script: bytes | None = None
+) -> SessionHandle | None:
+    """Give a planned session to its runner, or find it there when an earlier attempt got that far.
+
+    Args:
+        project: the project.
+        record: the session; its ledger line is written.
+        reporter: receives what happens.
+        script: the bundle, where the caller has just built it.
+
+    Returns:
+        The handle, or None when it was never started and its inputs are gone: then it is closed.
+    """
+    run = project.run(record.run)
+    ledger = open_ledger(project)
+    runner = runner_for(project, record.runner)
+    bare = Submission(record.session, record.spec.generation, b"")
+    handle = runner.find(bare)
+    if handle is None:
+        if record.spec.fresh:
+            _start_over(project, run, record, reporter)
+        packs = _packs(project, run, record)
+        if packs is None:
+            ledger.append(
+                "closed", run=run.name, session=record.session, reason="never started, and its inputs are gone"
+            )
+            reporter.warn(f"{record.session} was planned and never started; its inputs are gone, so it is closed")
+            return None
+        handle = _start_with(runner, project, run, record, packs, script)
+    ledger.append("started", run=run.name, session=record.session, handle=handle.to_json())
+    fsio.remove_folder(_staging(project, record.session))
+    return handle
+
+
+def _start_with(
+    runner: Runner,
+    project: Project,
+    run: RunConfig,
+    record: SessionRecord,
+    packs: Mapping[str, Path],
+    script: bytes | None,
+) -> SessionHandle:
+    submission = Submission(
+        session=record.session,
+        generation=record.spec.generation,
+        script=script if script is not None else _bundle(project, run, record.spec),
+        inputs=packs,
+        budget_seconds=record.spec.budget_seconds,
+        title=f"ckptsync {record.session}",
+    )
+    return runner.start(submission)
+
+
+def _start_over(project: Project, run: RunConfig, record: SessionRecord, reporter: Reporter) -> None:
+    tree = project.tree(run)
+    with fsio.locked(tree.lock, what=f"the training tree {tree.root}"):
+        moved = start_over(tree, run.scenario_names, record.spec.lineage)
+    if moved:
+        reporter.line(f"[CHECKPOINT] moved {len(moved)} checkpoint(s) to {tree.attic}; nothing is deleted")
+    open_ledger(project).append(
+        "fresh",
+        run=run.name,
+        session=record.session,
+        lineage=record.spec.lineage,
+        moved=[stored.stem for stored in moved],
+    )
+
+
+def _staging(project: Project, session: str) -> Path:
+    run, number = names.parse_session_id(session)
+    return project.layout.staging / run / f"s{number:04d}"
+
+
+def _packs(project: Project, run: RunConfig, record: SessionRecord) -> dict[str, Path] | None:
+    """Write the packs that a session was promised; None when one of their sets is gone."""
+    tree = project.tree(run)
+    here = sealed(sets.scan(tree.checkpoints))
+    folder = _staging(project, record.session)
+    packs: dict[str, Path] = {}
+    for promised in record.inputs:
+        stored = here.get(promised["digest"])
+        if stored is None or stored.manifest is None:
+            return None
+        fsio.make_folder(folder)
+        members = [*(entry.path for entry in stored.manifest.files), stored.stem + names.MANIFEST_SUFFIX]
+        packs[promised["file"]] = folder / promised["file"]
+        write_pack(packs[promised["file"]], {name: stored.folder / name for name in members})
+    return packs

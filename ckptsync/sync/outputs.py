@@ -1,0 +1,154 @@
+"""A session's downloaded outputs, judged: which of its sets may come into the training tree."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ..core import heads, sets
+from ..core.errors import NothingFoundError
+from ..core.findings import Finding, Severity, Verdict, blocker, worst
+from ..core.heads import Best
+from ..core.layout import TrainingTree
+from ..core.manifest import Manifest
+from ..core.sets import SetState, StoredSet
+from ..project.config import Project, RunConfig
+from ..project.lineage import SessionRecord
+from .downloads import Downloads
+from .expectation import expectation
+from .judge import Terms, judge_set
+from .report import CheckpointReport
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One set that the session made.
+
+    Args:
+        stored: the set.
+        blocking: why it may not be used; empty when it may.
+        report: its judgement; None where it was refused before anybody read it.
+        best: what the session's own head calls the best set.
+    """
+
+    stored: StoredSet
+    blocking: tuple[Finding, ...]
+    report: CheckpointReport | None = None
+    best: Best | None = None
+
+    @property
+    def manifest(self) -> Manifest | None:
+        """Its seal, where that is sound."""
+        return self.stored.manifest
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """Sort key within the session: its generation is one, so N decides; a broken seal says N by its name."""
+        return (0, self.stored.num_timesteps)
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """All sets among the outputs.
+
+    Args:
+        scenarios: scenario -> candidates, newest first.
+        stored: every set that was found, those that the session was given included.
+        unsealed: plain files that nothing vouches for; `adopt` takes them.
+        findings: what concerns no candidate.
+    """
+
+    scenarios: Mapping[str, Sequence[Candidate]]
+    stored: Sequence[StoredSet]
+    unsealed: Sequence[StoredSet] = ()
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """The worst verdict of all candidates; None when there are none."""
+        found = [c for candidates in self.scenarios.values() for c in candidates]
+        blocking = [f.verdict for c in found for f in c.blocking if f.verdict is not None]
+        judged = [c.report.verdict for c in found if c.report is not None and c.report.verdict is not None]
+        return worst([*blocking, *judged])
+
+
+def judge_outputs(project: Project, run: RunConfig, record: SessionRecord) -> Outputs:
+    """Judge what a session left, newest first; the sets that it was given do not count.
+
+    Raises:
+        NothingFoundError: nothing was fetched.
+    """
+    folder = project.layout.results(record.session)
+    if not folder.is_dir():
+        raise NothingFoundError(f"nothing of {record.session} was fetched", hint=f"ckptsync fetch {record.session}")
+    tree = TrainingTree(folder / record.spec.tree)
+    stored = sets.scan(tree.checkpoints)
+    given = {item["digest"] for item in record.inputs}
+    downloads = Downloads(project.layout.session(record.session) / "downloads.json", folder)
+    scenarios: dict[str, list[Candidate]] = {}
+    for scenario in dict.fromkeys(s.scenario for s in stored):
+        fit = expectation(project, run, scenario)
+        terms = Terms(fit.signature, fit.source, own=True, trusted=project.trusted, proved=downloads.digest)
+        made = [s for s in stored if s.scenario == scenario and not _given(s, given) and _is_sealed(s)]
+        made.sort(key=lambda s: s.num_timesteps, reverse=True)
+        best = _best(tree, scenario)
+        candidates = [_judge(run, record, s, terms, fit.findings, best) for s in made]
+        if candidates:
+            scenarios[scenario] = candidates
+    unsealed = [s for s in stored if s.state is SetState.UNSEALED]
+    torn = tuple(s.finding for s in stored if s.state is SetState.TORN and s.finding is not None)
+    return Outputs(scenarios, stored, unsealed, torn)
+
+
+def _given(stored: StoredSet, given: set[str]) -> bool:
+    return stored.manifest is not None and stored.manifest.digest in given
+
+
+def _is_sealed(stored: StoredSet) -> bool:
+    return stored.state in (SetState.SEALED, SetState.CORRUPT)
+
+
+def _judge(
+    run: RunConfig,
+    record: SessionRecord,
+    stored: StoredSet,
+    terms: Terms,
+    doubts: Sequence[Finding],
+    best: Best | None,
+) -> Candidate:
+    foreign = _foreign(run, record, stored)
+    if foreign is not None:
+        return Candidate(stored, (foreign,))
+    report = judge_set(stored, terms)
+    blocking = [finding for finding in [*report.findings, *doubts] if finding.severity is Severity.BLOCKER]
+    return Candidate(stored, tuple(blocking), report, best)
+
+
+def _foreign(run: RunConfig, record: SessionRecord, stored: StoredSet) -> Finding | None:
+    """Refuse a set that the session cannot have made: it would become the head of a chain that it is no part of."""
+    manifest, spec = stored.manifest, record.spec
+    if manifest is None:
+        return None
+    hint = "the ledger launched the session with other words; the set was made elsewhere"
+    if stored.scenario not in {scenario.name for scenario in spec.scenarios}:
+        names = [scenario.name for scenario in spec.scenarios]
+        return blocker("lineage.foreign", stored.stem, names, stored.scenario, hint)
+    expected = {"session": spec.session, "lineage": spec.lineage, "generation": spec.generation}
+    actual = {"session": manifest.session, "lineage": manifest.lineage, "generation": manifest.generation}
+    if actual != expected:
+        return blocker("lineage.foreign", stored.stem, expected, actual, hint)
+    origin, told = manifest.resumed_from, spec.heads.get(stored.scenario)
+    if origin is not None and origin.session == spec.session:
+        return None  # the script began the scenario twice, the second time from the session's own set
+    begun = origin.digest if origin is not None else None
+    if begun != (told.digest if told is not None else None):
+        return blocker("lineage.foreign", stored.stem, told.digest if told is not None else None, begun, hint)
+    return None
+
+
+def _best(tree: TrainingTree, scenario: str) -> Best | None:
+    try:
+        head = heads.read_head(tree, scenario)
+    except ValueError:  # the session's head file decides nothing here; only what it calls best is lost
+        return None
+    return head.best if head is not None else None

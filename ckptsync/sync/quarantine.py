@@ -1,0 +1,55 @@
+"""The quarantine: what was refused, each set with the reason beside it. Nothing is deleted by a refusal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from ..core import fsio, jsonio, sets
+from ..core.errors import CkptsyncError
+from ..core.findings import Finding
+from ..core.session import now
+from ..core.sets import StoredSet
+from ..project.config import Project
+
+REASON_NAME = "reason.json"
+_SCHEMA = "ckptsync.refusal/1"
+
+
+def move_to_quarantine(project: Project, stored: StoredSet, findings: Iterable[Finding]) -> Path:
+    """Move a broken set out of a training tree; the caller holds its lock. Returns the folder it is in now."""
+    folder = sets.set_aside(stored, project.layout.quarantine)
+    _write_reason(folder, stored, findings)
+    return folder
+
+
+def copy_to_quarantine(project: Project, stored: StoredSet, findings: Iterable[Finding]) -> Path:
+    """Give the files of a refused download a second name in the quarantine: results stay as they came.
+
+    Returns the folder they are in as well.
+    """
+    files = [name for name in fsio.list_names(stored.folder) if name.startswith(stored.stem + ".")]
+    short = stored.manifest.digest if stored.manifest is not None else fsio.sha256_file(stored.folder / files[0])
+    folder = project.layout.quarantine / short.removeprefix("sha256:")[:16]
+    fsio.make_folder(folder)
+    for name in files:
+        source, target = stored.folder / name, folder / name
+        if source.is_symlink() or target.exists():  # a link is evidence by its finding; it is not followed
+            continue
+        fsio.link_or_copy(source, target)
+    _write_reason(folder, stored, findings)
+    return folder
+
+
+def _write_reason(folder: Path, stored: StoredSet, findings: Iterable[Finding]) -> None:
+    reason = {
+        "schema": _SCHEMA,
+        "at": now(),
+        "from": str(stored.folder),
+        "set": stored.stem,
+        "findings": [finding.to_json() for finding in findings],
+    }
+    try:
+        fsio.write_bytes(folder / REASON_NAME, jsonio.pretty(reason))
+    except ValueError as error:
+        raise CkptsyncError(f"the reason for refusing {stored.stem} cannot be written: {error}") from None
