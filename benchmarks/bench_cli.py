@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import tempfile
+from array import array
 from pathlib import Path
 
 from timing import heading, interleaved, peak_memory, process, ratio, row
+
+from ckptsync.testing.sb3_files import write_sb3_zip
 
 _CKPTSYNC = Path(sys.executable).with_name("ckptsync")
 _MAKE = """
@@ -34,8 +38,6 @@ print(json.dumps([timed(lambda: PPO.load(path, device="cpu")), timed(lambda: rea
 
 def main() -> None:
     """Print the table."""
-    import json
-
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / "cartpole_checkpoint_0_steps.zip"
         subprocess.run([sys.executable, "-c", _MAKE, model], check=True)
@@ -79,10 +81,10 @@ def main() -> None:
 
 def make_big(path: Path, size_bytes: int) -> None:
     """Write an SB3 file with a linear layer of about the given size."""
-    from ckptsync.testing.sb3_files import write_sb3_zip
-
-    with path.open("wb") as file:
-        write_sb3_zip(file, {"policy_net.weight": (size_bytes // 4 // 1024, 1024)})
+    columns = 1024
+    rows = size_bytes // 4 // columns
+    values = array("f", [0.5]) * (rows * columns)
+    write_sb3_zip(path, {"policy_net.weight": ((rows, columns), values)}, num_timesteps=1, hidden=[columns])
 
 
 if __name__ == "__main__":

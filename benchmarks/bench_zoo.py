@@ -49,9 +49,7 @@ def differences(path: Path, report: ModelReport, index: dict[str, dict[str, Any]
             tensors += count_tensors(value)
             if member == "policy.pth":
                 theirs = [(name, tuple(tensor.shape), str(tensor.dtype)) for name, tensor in value.items()]
-                ours = [
-                    (name, spec.shape, f"torch.{spec.dtype}") for name, spec in report.signature.parameters.items()
-                ]
+                ours = [(name, spec.shape, f"torch.{spec.dtype}") for name, spec in report.signature.parameters.items()]
                 found += [f"{a} is {b} to torch" for a, b in zip(ours, theirs, strict=False) if a != b]
                 found += [f"{len(ours)} tensors, {len(theirs)} to torch"] if len(ours) != len(theirs) else []
     expected = index.get(path.name, {})
@@ -86,7 +84,9 @@ def main() -> int:
     if not paths:
         print(f"no .zip files in {folder}", file=sys.stderr)
         return 1
-    print(f"{len(paths)} files, {tensors} tensors, {failed} files differ; median {statistics.median(times):.1f} ms a file")
+    print(
+        f"{len(paths)} files, {tensors} tensors, {failed} files differ; median {statistics.median(times):.1f} ms a file"
+    )
     return 1 if failed else 0
 
 
