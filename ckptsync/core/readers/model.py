@@ -100,22 +100,34 @@ def _read_file(
     size = before.st_size
     window = Window(descriptor, 0, size, path.name, whole=True)
     reading = _Reading()
-    digest = "sha256:" + hashlib.sha256().hexdigest()
-    if size == 0:
-        reading.findings.append(blocker("file.empty", path.name, "a checkpoint", "0 bytes"))
-        return _report(path, size, digest, reading)
+    digest = ""
     try:
         if size <= limits.IN_MEMORY_BYTES:  # one reading: nobody can change what was already checked
             window = Window(window.read(0, size), 0, size, path.name, whole=True)
-        digest = _digest(window)
-        approval = Approval(own or digest in trusted, trusted)
-        _read_format(window, approval, check_values, reading)
+        if size <= limits.IN_MEMORY_BYTES or trusted:
+            digest = _digest(window)
+            _collect(window, Approval(own or digest in trusted, trusted), check_values, reading)
+        else:  # hashing takes as long as everything else, so a large file is hashed beside it
+            from concurrent.futures import ThreadPoolExecutor
+
+            with ThreadPoolExecutor(1) as pool:
+                pending = pool.submit(_digest, window)
+                _collect(window, Approval(own), check_values, reading)
+                digest = pending.result()
     except RefusedError as error:
         reading.findings.append(error.finding)
     after = os.fstat(descriptor)
     if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
         reading.findings.append(blocker("file.changed", path.name, hint="it was written while it was read; try again"))
     return _report(path, size, digest, reading)
+
+
+def _collect(window: Window, approval: Approval, check_values: bool, reading: _Reading) -> None:
+    """Read the format; a refusal becomes a finding."""
+    try:
+        _read_format(window, approval, check_values, reading)
+    except RefusedError as error:
+        reading.findings.append(error.finding)
 
 
 def _digest(window: Window) -> str:
@@ -144,6 +156,8 @@ def _report(path: Path, size: int, digest: str, reading: _Reading) -> ModelRepor
 
 def _read_format(window: Window, approval: Approval, check_values: bool, reading: _Reading) -> None:
     """Recognise the format by the first bytes, never by the name, and read it."""
+    if window.size == 0:
+        raise refuse("file.empty", window.name, "a checkpoint", "0 bytes")
     if is_zip(window):
         _read_archive(window, approval, check_values, reading)
     elif is_legacy(window):
