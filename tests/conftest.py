@@ -11,7 +11,7 @@ import pytest
 from hypothesis import is_hypothesis_test, settings
 from support import figures
 
-settings.register_profile("quick", max_examples=60, deadline=None)
+settings.register_profile("quick", max_examples=40, deadline=None)
 settings.register_profile("large", max_examples=5_000, deadline=None)
 
 

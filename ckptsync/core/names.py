@@ -40,6 +40,7 @@ _CLASSIC_STEM = re.compile(
 )
 _SESSION = re.compile(r"(?P<run>.+)/s(?P<number>[0-9]{4}|[1-9][0-9]{4,8})", re.ASCII | re.DOTALL)
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp", re.ASCII | re.DOTALL)
+_DRIVE = re.compile("[A-Za-z]:")
 # C0 and C1 controls, line and paragraph separators, direction marks: none of them belongs into a name
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
@@ -57,13 +58,15 @@ def check_component(name: str, *, what: str = "file name") -> str:
 
     Raises:
         UnsafePathError: when it is empty, `.` or `..`, holds a separator, a control character or a
-            lone surrogate, or is too long.
+            lone surrogate, begins like a drive (`C:`), or is too long.
     """
     problem = None
     if name in ("", ".", ".."):
         problem = "it is empty or means a folder"
     elif "/" in name or "\\" in name:
         problem = "it holds a path separator"
+    elif _DRIVE.match(name):
+        problem = "it begins with the letter of a drive"
     elif _CONTROL.search(name):
         problem = "it holds a control character"
     else:
@@ -83,7 +86,7 @@ def check_relative(path: str, *, what: str = "path") -> tuple[str, ...]:
     Raises:
         UnsafePathError: when it is absolute, has a drive, or any component is unsafe.
     """
-    if path.startswith("/") or re.match(r"[A-Za-z]:", path):
+    if path.startswith("/") or _DRIVE.match(path):
         raise UnsafePathError(f"unsafe {what} {printable(path)}: it is absolute")
     return tuple(check_component(part, what=what) for part in path.split("/"))
 

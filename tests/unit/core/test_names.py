@@ -22,6 +22,7 @@ def test_a_plain_component_passes_unchanged(name: str) -> None:
         ("..", "empty"),
         ("a/b", "separator"),
         ("a\\b", "separator"),
+        ("C:x", "drive"),
         ("a\nb", "control"),
         ("a\x00b", "control"),
         ("a\x1b[31mb", "control"),
