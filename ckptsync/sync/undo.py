@@ -85,7 +85,7 @@ def _put_back(tree: TrainingTree, scenario: str, moved: Moved) -> None:
         if here is not None:
             sets.set_aside(here, tree.attic)
         folder = sets.attic_folder(tree.attic, digest)
-        sets.copy_set(folder, sets.read_manifest(folder / (stem + names.MANIFEST_SUFFIX)), tree.checkpoints, link=True)
+        sets.copy_set(folder, sets.read_manifest(folder / (stem + names.MANIFEST_SUFFIX)), tree.checkpoints)
     if moved.head_from is not None:
         heads.write_head(tree, moved.head_from)
     else:

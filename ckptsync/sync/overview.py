@@ -1,0 +1,200 @@
+"""status: every run's scenarios, sessions and the command that makes sense next. Reads only, asks no runner twice."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ..core import sets
+from ..core.errors import CkptsyncError
+from ..project.config import Project, RunConfig
+from ..project.lineage import ScenarioRecord, SessionRecord, unsettled
+from ..runners.base import SessionHandle
+from .ledgers import known_records
+from .runners import runner_for
+from .treework import head_in_file, head_manifests
+
+STATUS_SCHEMA = "ckptsync.status/1"
+
+
+@dataclass(frozen=True)
+class ScenarioStatus:
+    """Where a scenario stands.
+
+    Args:
+        name: the scenario.
+        num_timesteps: of its head; 0 without one.
+        target: its total_timesteps.
+        head: stem of the head's set, or None.
+        damaged: a head file is there and its set is not.
+    """
+
+    name: str
+    num_timesteps: int
+    target: int
+    head: str | None
+    damaged: bool = False
+
+
+@dataclass(frozen=True)
+class SessionRow:
+    """One line of the table of sessions, for one scenario; a session that did nothing yet has one without.
+
+    Args:
+        session: its id.
+        scenario: whose line this is, or None.
+        started_at: num_timesteps at its beginning.
+        ended_at: num_timesteps at its end.
+        checkpoints: how many sets it sealed.
+        seconds: wall clock of the whole session.
+        fidelity: how it was resumed: exact, state, weights, or None from zero.
+        state: what the runner said, or how far the trip is.
+        cause: why it ended, by its own account.
+    """
+
+    session: str
+    scenario: str | None
+    started_at: int | None
+    ended_at: int | None
+    checkpoints: int
+    seconds: float | None
+    fidelity: str | None
+    state: str
+    cause: str | None
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """Where a run stands.
+
+    Args:
+        run: its name.
+        runner: where its sessions execute.
+        tree: its training tree.
+        scenarios: each with its head.
+        sessions: the table.
+        running: the session that is not settled, or None.
+        stage: how far that one is.
+        state: what its runner says of it now.
+        next_command: what to type next.
+    """
+
+    run: str
+    runner: str
+    tree: str
+    scenarios: tuple[ScenarioStatus, ...]
+    sessions: tuple[SessionRow, ...]
+    running: str | None
+    stage: str | None
+    state: str | None
+    next_command: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the run as it stands in the JSON output."""
+        return {
+            **asdict(self),
+            "scenarios": [asdict(scenario) for scenario in self.scenarios],
+            "sessions": [asdict(row) for row in self.sessions],
+        }
+
+
+@dataclass(frozen=True)
+class Overview:
+    """Where a project stands."""
+
+    root: str
+    runs: tuple[RunStatus, ...]
+
+    @property
+    def next_command(self) -> str:
+        """What to type next: for a session under way before anything else."""
+        under_way = [status for status in self.runs if status.running is not None]
+        return (under_way or list(self.runs))[0].next_command
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON object of the command."""
+        return {
+            "schema": STATUS_SCHEMA,
+            "exit_code": 0,
+            "root": self.root,
+            "runs": [status.to_json() for status in self.runs],
+            "next_command": self.next_command,
+        }
+
+
+def overview(project: Project, run: RunConfig | None = None) -> Overview:
+    """Say where a run stands, or all runs."""
+    runs = [run] if run is not None else list(project.runs.values())
+    return Overview(str(project.root), tuple(_run_status(project, each) for each in runs))
+
+
+def session_rows(record: SessionRecord) -> list[SessionRow]:
+    """Return the table's lines of one session."""
+    scenarios: list[tuple[str | None, ScenarioRecord]] = [*record.scenarios.items()]
+    state = record.state or record.stage
+    if record.undone:
+        state += ", undone"
+    return [
+        SessionRow(
+            session=record.session,
+            scenario=name,
+            started_at=done.started_at,
+            ended_at=done.ended_at,
+            checkpoints=done.checkpoints,
+            seconds=record.seconds,
+            fidelity=done.resumed,
+            state=state,
+            cause=done.cause or record.cause,
+        )
+        for name, done in scenarios or [(None, ScenarioRecord())]
+    ]
+
+
+def _run_status(project: Project, run: RunConfig) -> RunStatus:
+    found = known_records(project, run.name)
+    tree = project.tree(run)
+    current = head_manifests(tree, sets.scan(tree.checkpoints))
+    scenarios = []
+    for spec in run.scenarios:
+        manifest = current.get(spec.name)
+        scenarios.append(
+            ScenarioStatus(
+                spec.name,
+                manifest.num_timesteps if manifest is not None else 0,
+                spec.total_timesteps,
+                manifest.stem if manifest is not None else None,
+                damaged=manifest is None and head_in_file(tree, spec.name) is not None,
+            )
+        )
+    left = unsettled(found)
+    return RunStatus(
+        run=run.name,
+        runner=run.runner,
+        tree=run.tree,
+        scenarios=tuple(scenarios),
+        sessions=tuple(row for record in found for row in session_rows(record)),
+        running=left.session if left is not None else None,
+        stage=left.stage if left is not None else None,
+        state=_state_now(project, left) if left is not None else None,
+        next_command=_next_command(run, scenarios, left),
+    )
+
+
+def _state_now(project: Project, record: SessionRecord) -> str | None:
+    if record.state is not None or record.handle is None:
+        return record.state
+    try:
+        status = runner_for(project, record.runner).status(SessionHandle.from_json(record.handle))
+    except CkptsyncError as error:
+        return f"unknown: {error.message}"
+    return status.state.value
+
+
+def _next_command(run: RunConfig, scenarios: list[ScenarioStatus], left: SessionRecord | None) -> str:
+    if left is not None:
+        return f"ckptsync wait {run.name}"
+    if any(scenario.damaged for scenario in scenarios):
+        return f"ckptsync verify {run.name}"
+    if all(scenario.num_timesteps >= scenario.target for scenario in scenarios):
+        return f"ckptsync ls {run.name}"
+    return f"ckptsync launch {run.name}" + ("" if any(s.head for s in scenarios) else " --quick")

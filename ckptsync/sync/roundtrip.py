@@ -1,0 +1,280 @@
+"""The whole trip: launch, wait, fetch, verify, restore. Each stage takes what the one before gave.
+
+A session that a crashed or interrupted command left at any stage is carried on from there; the ledger
+says where that is. No stage holds the project's lock while it waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..core.errors import ExitCode, LockedError, NothingFoundError
+from ..core.findings import Verdict
+from ..project.config import Project, RunConfig
+from ..project.lineage import SessionRecord, unsettled
+from ..runners.base import SessionState, SessionStatus
+from .fetch import fetch
+from .launch import LaunchOptions, LaunchPlan, plan, start, submit
+from .ledgers import find_record, known_records, open_ledger
+from .outputs import Outputs, judge_outputs
+from .receipts import RestoreReceipt
+from .reporting import Reporter
+from .restore import apply
+from .restore_plan import plan_restore
+from .wait import wait
+
+LAUNCH_SCHEMA = "ckptsync.launch/1"
+_STEPS_LEFT = 8  # no session has more stages than this
+
+
+@dataclass(frozen=True)
+class RoundTrip:
+    """How a trip ended.
+
+    Args:
+        run: the run.
+        exit_code: of the command.
+        message: one sentence for people.
+        session: the session; None when none was needed.
+        status: what the runner said at the end, or None.
+        verdict: of the session's outputs, or None.
+        receipt: of the restore, or None.
+        plan: what was launched; None when an earlier session was carried on.
+        next_command: what to type next.
+    """
+
+    run: str
+    exit_code: int
+    message: str
+    session: str | None = None
+    status: SessionStatus | None = None
+    verdict: Verdict | None = None
+    receipt: RestoreReceipt | None = None
+    plan: LaunchPlan | None = None
+    next_command: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON object of the command."""
+        status = self.status
+        return {
+            "schema": LAUNCH_SCHEMA,
+            "exit_code": self.exit_code,
+            "run": self.run,
+            "session": self.session,
+            "message": self.message,
+            "state": status.state.value if status is not None else None,
+            "verdict": self.verdict,
+            "receipt": self.receipt.to_json() if self.receipt is not None else None,
+            "next_command": self.next_command,
+        }
+
+
+def run(
+    project: Project, run: RunConfig, options: LaunchOptions, *, detach: bool = False, reporter: Reporter
+) -> RoundTrip:
+    """Launch a session and bring home what it made; or carry on with one that is not settled.
+
+    Args:
+        project: the project.
+        run: the run.
+        options: of a new session; they do not count for one that is carried on.
+        detach: return as soon as the session has started.
+        reporter: receives what happens.
+
+    Raises:
+        CkptsyncError: as the stages say; what was reached is in the ledger, and running again goes on there.
+    """
+    left = unsettled(known_records(project, run.name))
+    if left is not None:
+        said = f"{left.session} is not settled ({left.stage}); going on with it instead of starting another"
+        reporter.warn(said + (", so the options given count for nothing" if options != LaunchOptions() else ""))
+        result = _carry_on(project, run, left.session, detach=detach, reporter=reporter)
+        if result is not None:
+            return result
+    launch_plan = plan(project, run, options)
+    for note in launch_plan.notes:
+        reporter.warn(note)
+    if launch_plan.reached:
+        targets = ", ".join(f"{s.name} {s.total_timesteps:,}" for s in run.scenarios)
+        return RoundTrip(
+            run.name,
+            int(ExitCode.OK),
+            f"run {run.name} has reached its target ({targets}): raise total_timesteps in "
+            f"{project.layout.config.name} to train on",
+            plan=launch_plan,
+        )
+    for scenario, begun in launch_plan.resumes.items():
+        where = f"goes on from {begun[0]} ({begun[1]:,} steps)" if begun else "begins from zero"
+        reporter.line(f"{launch_plan.spec.session}: {scenario} {where}")
+    start(project, launch_plan, reporter)
+    result = _carry_on(project, run, launch_plan.spec.session, detach=detach, reporter=reporter, plan=launch_plan)
+    if result is None:
+        raise NothingFoundError(f"{launch_plan.spec.session} is gone", hint=f"ckptsync status {run.name}")
+    return result
+
+
+def resume_unfinished(project: Project, run: RunConfig, *, reporter: Reporter) -> RoundTrip:
+    """Go on with the session of a run that is not settled, as `ckptsync wait` does.
+
+    Raises:
+        NothingFoundError: there is none.
+    """
+    left = unsettled(known_records(project, run.name))
+    result = _carry_on(project, run, left.session, detach=False, reporter=reporter) if left is not None else None
+    if result is None:
+        raise NothingFoundError(f"run {run.name} has no session to wait for", hint=f"ckptsync launch {run.name}")
+    return result
+
+
+@dataclass
+class _Trip:
+    """What is known of a session on its way home."""
+
+    project: Project
+    run: RunConfig
+    session: str
+    reporter: Reporter
+    status: SessionStatus | None = None
+    outputs: Outputs | None = None
+    receipt: RestoreReceipt | None = None
+
+    @property
+    def record(self) -> SessionRecord:
+        """The session as the ledger has it now."""
+        return find_record(self.project, self.session)
+
+    def submit(self, record: SessionRecord) -> None:
+        submit(self.project, record, self.reporter)
+
+    def wait(self, record: SessionRecord) -> None:
+        self.status = wait(self.project, self.session, reporter=self.reporter)
+
+    def fetch(self, record: SessionRecord) -> None:
+        try:
+            fetch(self.project, self.session, self.reporter)
+        except NothingFoundError as error:
+            self.close(error.message)
+
+    def verify(self, record: SessionRecord) -> None:
+        self.outputs = judge_outputs(self.project, self.run, record)
+        verdict = self.outputs.verdict
+        if verdict is None:
+            self.close("it left no sealed checkpoint")
+            return
+        ledger = open_ledger(self.project)
+        ledger.append("verified", run=self.run.name, session=self.session, verdict=verdict.value)
+        count = sum(len(candidates) for candidates in self.outputs.scenarios.values())
+        self.reporter.line(f"[CHECKPOINT] verified {count} checkpoint(s): {verdict.value}")
+
+    def restore(self, record: SessionRecord) -> None:
+        begun = record.stage == "restoring"  # the first attempt was allowed to; its plan is in the ledger
+        restore_plan = plan_restore(
+            self.project, self.run, self.session, explicit=begun, outputs=None if begun else self.outputs
+        )
+        try:
+            self.receipt = apply(self.project, restore_plan, self.reporter)
+        except LockedError as error:
+            if any(part.behind for part in restore_plan.scenarios.values()):
+                self.close(error.message)  # a branch: it stays in results, and does not stop the next launch
+            raise
+
+    def close(self, reason: str) -> None:
+        open_ledger(self.project).append("closed", run=self.run.name, session=self.session, reason=reason)
+
+
+_STAGES: Mapping[str, Callable[[_Trip, SessionRecord], None]] = {
+    "planned": _Trip.submit,
+    "started": _Trip.wait,
+    "finished": _Trip.fetch,
+    "fetched": _Trip.verify,
+    "verified": _Trip.restore,
+    "restoring": _Trip.restore,
+}
+
+
+def _carry_on(
+    project: Project,
+    run: RunConfig,
+    session: str,
+    *,
+    detach: bool,
+    reporter: Reporter,
+    plan: LaunchPlan | None = None,
+) -> RoundTrip | None:
+    """Take a session from where it is to its end; None when it was never started and is closed now."""
+    trip = _Trip(project, run, session, reporter)
+    never_started = trip.record.stage == "planned"
+    come_back = f"ckptsync wait {run.name}"
+    try:
+        for _ in range(_STEPS_LEFT):
+            record = trip.record
+            if record.settled:
+                break
+            if detach and record.stage == "started":
+                open_ledger(project).append("detached", run=run.name, session=session)
+                message = f"{session} runs on {record.runner}; '{come_back}' brings home what it makes"
+                return RoundTrip(run.name, int(ExitCode.OK), message, session, plan=plan, next_command=come_back)
+            _STAGES[record.stage](trip, record)
+    except KeyboardInterrupt:
+        open_ledger(project).append("detached", run=run.name, session=session)
+        message = f"left {session} at the stage '{trip.record.stage}'; it goes on by itself, '{come_back}' comes back"
+        code = int(ExitCode.INTERRUPTED)
+        return RoundTrip(run.name, code, message, session, trip.status, plan=plan, next_command=come_back)
+    record = trip.record
+    if never_started and record.handle is None:
+        return None
+    return _ended(trip, record, plan)
+
+
+def _ended(trip: _Trip, record: SessionRecord, plan: LaunchPlan | None) -> RoundTrip:
+    receipt = trip.receipt
+    if receipt is None and record.receipt is not None and record.stage == "restored":
+        receipt = RestoreReceipt.from_json(record.receipt)
+    progress = receipt is not None and receipt.progress
+    code, message = _outcome(record, receipt, progress=progress)
+    return RoundTrip(
+        run=trip.run.name,
+        exit_code=int(code),
+        message=message,
+        session=record.session,
+        status=trip.status or SessionStatus(SessionState(record.state or "unknown"), record.message),
+        verdict=Verdict(record.verdict) if record.verdict is not None else None,
+        receipt=receipt,
+        plan=plan,
+        next_command=_next_command(trip.run, record, receipt),
+    )
+
+
+def _outcome(record: SessionRecord, receipt: RestoreReceipt | None, *, progress: bool) -> tuple[ExitCode, str]:
+    name, state = record.session, record.state
+    kept = _kept(receipt) if progress else "it left nothing new"
+    if state == SessionState.ERROR:
+        reason = record.message or "its script failed"
+        return ExitCode.SESSION_FAILED, f"{name} crashed ({reason}); {kept}"
+    if receipt is not None and not progress and receipt.exit_code in (ExitCode.CORRUPT, ExitCode.INCOMPATIBLE):
+        return ExitCode(receipt.exit_code), f"{name} left no checkpoint that may be used; the old head stays"
+    if not progress:
+        return ExitCode.NO_PROGRESS, f"{name} ended ({state}) without a new checkpoint: {record.reason or kept}"
+    if state == SessionState.TIMED_OUT:
+        return ExitCode.PARTIAL, f"{name} was killed at its time limit; {kept}"
+    if state == SessionState.CANCELLED:
+        return ExitCode.PARTIAL, f"{name} was cancelled; {kept}"
+    if record.fell_back or (receipt is not None and receipt.exit_code == ExitCode.PARTIAL):
+        return ExitCode.PARTIAL, f"{name} ended, with a broken checkpoint passed over; {kept}"
+    return ExitCode.OK, f"{name} ended ({record.cause or state}); {kept}"
+
+
+def _kept(receipt: RestoreReceipt | None) -> str:
+    moved = receipt.scenarios.items() if receipt is not None else ()
+    return ", ".join(f"{n} is at {m.head_to.num_timesteps:,} steps now" for n, m in moved if m.head_to is not None)
+
+
+def _next_command(run: RunConfig, record: SessionRecord, receipt: RestoreReceipt | None) -> str:
+    if record.state == SessionState.ERROR:
+        return f"ckptsync logs {record.session}"
+    heads = {n: m.head_to.num_timesteps for n, m in receipt.scenarios.items() if m.head_to} if receipt else {}
+    if all(heads.get(s.name, 0) >= s.total_timesteps for s in run.scenarios):
+        return f"ckptsync ls {run.name}"
+    return f"ckptsync launch {run.name}"
