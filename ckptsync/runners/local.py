@@ -8,11 +8,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from ..core import fsio, names
 from ..core.errors import LockedError, NothingFoundError, UsageError
+from ..core.session import INPUT_VARIABLE
 from .base import OutputFile, SessionHandle, SessionState, SessionStatus, Submission
 from .local_folder import LocalFolder, SubmissionRecord
 
@@ -20,6 +21,21 @@ from .local_folder import LocalFolder, SubmissionRecord
 _START_SECONDS = 5.0
 # Where ckptsync itself is imported from, installed or not
 _PACKAGES = Path(__file__).absolute().parents[2]
+# What a script gets of our environment; everything else stays here, for it may be a secret
+_PASSED = (
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "SHELL",
+    "LANG",
+    "LANGUAGE",
+    "TZ",
+    "TMPDIR",
+    "LD_LIBRARY_PATH",
+    "SSL_CERT_FILE",
+)
+_PASSED_PREFIXES = ("LC_", "CUDA_", "NVIDIA_", "ROCR_", "HIP_", "OMP_", "MKL_", "OPENBLAS_", "TORCH_", "PYTORCH_")
 
 
 class LocalRunner:
@@ -106,7 +122,11 @@ class LocalRunner:
                 # -P: a module in somebody's current folder must not take the place of one of ours
                 [sys.executable, "-P", "-m", "ckptsync.runners.supervisor", str(folder.root.absolute()), str(lock)],
                 cwd=folder.root,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join([str(_PACKAGES), os.environ.get("PYTHONPATH", "")])},
+                env={
+                    **_environment(os.environ),
+                    INPUT_VARIABLE: str(folder.inputs.absolute()),
+                    "PYTHONPATH": str(_PACKAGES),
+                },
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -183,6 +203,10 @@ class LocalRunner:
         if record is None or record.generation != handle.reference.get("generation"):
             raise NothingFoundError(f"no session {handle.session} was started on this machine", hint="ckptsync status")
         return folder
+
+
+def _environment(ours: Mapping[str, str]) -> dict[str, str]:
+    return {name: text for name, text in ours.items() if name in _PASSED or name.startswith(_PASSED_PREFIXES)}
 
 
 def _regular_files(folder: Path, prefix: str) -> Iterator[OutputFile]:

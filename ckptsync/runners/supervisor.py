@@ -4,7 +4,8 @@
 
 It inherits the lock of the session's folder, runs the kernel script in a process group of its own, kills the
 whole group at the time limit as a service does (what it has written stays), asks it to stop when it is cancelled,
-and writes how it ended. It sleeps until something happens; nothing is polled.
+and writes how it ended. It sleeps until something happens; nothing is polled. Its own environment, without secrets,
+is what it hands on to the script.
 """
 
 from __future__ import annotations
@@ -18,27 +19,24 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
 from ..core import fsio
-from ..core.session import INPUT_VARIABLE
 from .base import SessionState
 from .local_folder import ExitRecord, LocalFolder, StartRecord, SubmissionRecord
 
 # From a request to stop to the end by force: time to finish one rollout and to write a checkpoint
 GRACE_SECONDS = 20.0
 _PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG
-# What a script gets of our environment; everything else stays here, for it may be a secret
-_PASSED = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "LD_LIBRARY_PATH", "SSL_CERT_FILE")
-_PASSED_PREFIXES = ("LC_", "CUDA_", "NVIDIA_", "ROCR_", "HIP_", "OMP_", "MKL_", "OPENBLAS_", "TORCH_", "PYTORCH_")
 _CANCEL_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def main(arguments: list[str]) -> int:
     """Supervise the session in a folder whose lock is held by an inherited descriptor."""
     folder = LocalFolder(Path(arguments[0]))
+    del os.environ["PYTHONPATH"]  # where ckptsync was to be found for us; the script brings its own
     os.set_inheritable(int(arguments[1]), False)  # the lock says that a supervisor lives, so it alone may hold it
     submission = folder.submission()
     if submission is None or folder.start() is not None:
@@ -95,7 +93,7 @@ class _Supervision:
                 child = subprocess.Popen(
                     [self._submission.python, "-u", str(self._folder.kernel)],
                     cwd=self._folder.working,
-                    env=self._environment(os.environ),
+                    env={**os.environ, "TMPDIR": str(self._temporary)},
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
@@ -137,10 +135,6 @@ class _Supervision:
     def _record(self, state: SessionState, code: int | None, message: str) -> ExitRecord:
         exit_code = 128 - code if code is not None and code < 0 else code
         return ExitRecord(state.value, exit_code, round(time.monotonic() - self._begin, 3), message)
-
-    def _environment(self, ours: Mapping[str, str]) -> dict[str, str]:
-        passed = {name: text for name, text in ours.items() if name in _PASSED or name.startswith(_PASSED_PREFIXES)}
-        return {**passed, INPUT_VARIABLE: str(self._folder.inputs), "TMPDIR": str(self._temporary)}
 
 
 def _kill_group(leader: int) -> None:

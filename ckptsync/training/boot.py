@@ -34,7 +34,6 @@ from ..core.session import (
 )
 from ..core.summary import summarise
 from .child import ChildEnd, run_child
-from .intake import lay_tree
 
 _STOP_CODES = (ExitCode.INTERRUPTED, ExitCode.TERMINATED)
 # How long a process that the script left behind may hold the tree
@@ -75,17 +74,19 @@ class _Boot:
         return self._finish(end)
 
     def _lay_tree(self) -> None:
+        if not self._spec.heads:
+            _say("[CHECKPOINT] No checkpoints came with this session: it begins from zero (normal for a first run)")
+            return
+        from .intake import lay_tree  # the first session of a run needs none of it
+
         inputs = Path(os.environ.get(INPUT_VARIABLE) or DEFAULT_INPUT)
         fsio.make_folder(self._tree.root.parent)
         with fsio.locked(self._tree.lock, what=f"the training tree {self._tree.root}"):
             laid = lay_tree(self._spec, inputs, self._tree)
-        if laid:
-            _say(f"[CHECKPOINT] Found {len(laid)} checkpoint(s) to restore:")
-            for manifest in laid:
-                _say(f"[CHECKPOINT]   {manifest.model.path} ({manifest.size_bytes:,} bytes)")
-            _say(f"[CHECKPOINT] Successfully restored {sum(len(m.files) for m in laid)} file(s)")
-        else:
-            _say("[CHECKPOINT] No checkpoints came with this session: it begins from zero (normal for a first run)")
+        _say(f"[CHECKPOINT] Found {len(laid)} checkpoint(s) to restore:")
+        for manifest in laid:
+            _say(f"[CHECKPOINT]   {manifest.model.path} ({manifest.size_bytes:,} bytes)")
+        _say(f"[CHECKPOINT] Successfully restored {sum(len(m.files) for m in laid)} file(s)")
 
     def _command(self) -> list[str]:
         # -P: the script's folder must not come before our own on sys.path; _environment puts it second

@@ -19,7 +19,7 @@ def unpack(payload: str, digest: str, root: str) -> None:
     """Unpack a payload into a folder.
 
     Args:
-        payload: base85 text of xz streams; unpacked they are one file after the other, each behind a line `[name, size]`.
+        payload: base64 text of xz streams; unpacked they are one file after the other, each behind a line `[name, size]`.
         digest: sha256 of the payload without its line breaks, in hex.
         root: the folder.
 
@@ -29,7 +29,7 @@ def unpack(payload: str, digest: str, root: str) -> None:
     packed = payload.replace("\n", "").encode("ascii")
     if hashlib.sha256(packed).hexdigest() != digest:
         raise SystemExit("[CKPTSYNC] this script was changed or cut off on its way; launch the session again")
-    data = lzma.decompress(base64.b85decode(packed))
+    data = lzma.decompress(base64.b64decode(packed))
     position = 0
     while position < len(data):
         line_end = data.index(b"\n", position)
