@@ -17,8 +17,16 @@ from .reporting import Reporter
 from .treework import head_in_file, renew_exports, sealed
 
 
-def undo(project: Project, run: RunConfig, reporter: Reporter | None = None) -> RestoreReceipt:
+def undo(
+    project: Project, run: RunConfig, reporter: Reporter | None = None, *, dry_run: bool = False
+) -> RestoreReceipt:
     """Put the heads and sets back that the last restore of a run changed; what it added goes to the attic.
+
+    Args:
+        project: the project.
+        run: the run.
+        reporter: receives what was done.
+        dry_run: only look whether it can be done, and return what would be.
 
     Raises:
         NothingFoundError: there is nothing to undo, or it is undone already.
@@ -38,11 +46,13 @@ def undo(project: Project, run: RunConfig, reporter: Reporter | None = None) -> 
     with fsio.locked(tree.lock, what=f"the training tree {tree.root}"):
         for name, moved in receipt.scenarios.items():
             _require(tree, name, moved)
+        taken_back = replace(receipt, undone=True, exit_code=0)
+        if dry_run:
+            return taken_back
         for name, moved in receipt.scenarios.items():
             if moved.changed:
                 _put_back(tree, name, moved)
         renew_exports(tree)
-        taken_back = replace(receipt, undone=True, exit_code=0)
         open_ledger(project).append("undone", run=run.name, session=receipt.session, receipt=taken_back.to_json())
     if reporter is not None:
         reporter.line(f"[CHECKPOINT] took the restore of {receipt.session} back; '{again}' does it again")
