@@ -1,0 +1,107 @@
+"""launch, wait, logs, cancel, fetch: what concerns one session."""
+
+from __future__ import annotations
+
+import codecs
+import time
+from argparse import Namespace
+from collections.abc import Iterator
+
+from ..project.config import Project, RunConfig
+from ..sync import control, roundtrip
+from ..sync.fetch import fetch as fetch_outputs
+from ..sync.launch import LaunchOptions, plan
+from ..sync.overview import overview
+from ..sync.reporting import size_text
+from ..sync.verify import shown_path
+from . import session_text, targets, text
+from .output import Answer, Output
+from .progress import Reporter
+from .text import Line
+
+_LOOK_AGAIN_SECONDS = 0.3
+
+
+def launch(arguments: Namespace, output: Output) -> Answer:
+    """Train one session and bring home what it made."""
+    project = targets.project_of(arguments)
+    run = project.run(arguments.run)
+    options = LaunchOptions(
+        quick=arguments.quick,
+        steps=arguments.steps,
+        fresh=arguments.fresh,
+        runner=arguments.runner,
+        set=dict(arguments.set),
+        seed=arguments.seed,
+    )
+    if arguments.dry_run:
+        launch_plan = plan(project, run, options)
+        return Answer(launch_plan.to_json(), lambda: session_text.planned(launch_plan))
+    trip = roundtrip.run(project, run, options, detach=arguments.detach, reporter=Reporter(output))
+    return _trip(project, run, trip)
+
+
+def wait(arguments: Namespace, output: Output) -> Answer:
+    """Go on with the session that is not settled."""
+    project = targets.project_of(arguments)
+    run = project.run(arguments.run)
+    return _trip(project, run, roundtrip.resume_unfinished(project, run, reporter=Reporter(output)))
+
+
+def _trip(project: Project, run: RunConfig, trip: roundtrip.RoundTrip) -> Answer:
+    def lines() -> Iterator[Line]:
+        return session_text.came_home(trip, overview(project, run).runs[0])
+
+    return Answer(trip.to_json(), lines, trip.exit_code)
+
+
+def logs(arguments: Namespace, output: Output) -> Answer:
+    """Print what a session printed, and with --follow what it still prints."""
+    project = targets.project_of(arguments)
+    session = targets.session_of(project, arguments.session).session
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    offset, whole, unfinished, ended = 0, "", "", False
+    while not ended:
+        part = control.read_log(project, session, offset)
+        offset, ended = part.next_offset, part.ended or not arguments.follow
+        *printed, unfinished = (unfinished + decoder.decode(part.data, final=ended)).split("\n")
+        if ended and unfinished:
+            printed.append(unfinished)
+        for line in printed:
+            output.result(line.expandtabs())
+        if output.as_json:
+            whole += "".join(f"{line}\n" for line in printed)
+        if not ended and not part.data:
+            time.sleep(_LOOK_AGAIN_SECONDS)
+    value = {"schema": "ckptsync.logs/1", "session": session, "text": whole, "ended": part.ended}
+    return Answer(value, lambda: [])
+
+
+def cancel(arguments: Namespace, output: Output) -> Answer:
+    """Ask a session to seal what it has and stop."""
+    project = targets.project_of(arguments)
+    record = targets.session_of(project, arguments.session)
+    report = control.cancel(project, record.session, dry_run=arguments.dry_run)
+    word = "asked" if report.asked else "would ask"
+    lines: list[Line] = [f"{word} {report.session} ({report.state}) to seal what it has and stop"]
+    lines.append(session_text.next_line(f"ckptsync wait {record.run}"))
+    return Answer(report.to_json(), lambda: lines)
+
+
+def fetch(arguments: Namespace, output: Output) -> Answer:
+    """Download what a session left."""
+    project = targets.project_of(arguments)
+    record = targets.session_of(project, arguments.session)
+    found = fetch_outputs(project, record.session, Reporter(output), dry_run=arguments.dry_run)
+
+    def lines() -> Iterator[Line]:
+        new = [file for file in found.files if file not in set(found.skipped)]
+        folder = shown_path(found.folder)
+        verb = "would fetch" if arguments.dry_run else "fetched"
+        amount = "" if arguments.dry_run else f" ({size_text(found.received_bytes)})"
+        yield f"{verb} {text.count(len(new), 'file')}{amount} into {folder}; {len(found.skipped)} were there already"
+        if arguments.dry_run:
+            yield from (f"  {file}" for file in new)
+        yield session_text.next_line(f"ckptsync restore {record.run}")
+
+    return Answer(found.to_json(), lines)
