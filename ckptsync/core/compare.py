@@ -76,7 +76,12 @@ def describe_incompatibility(findings: Iterable[Finding]) -> list[str]:
     causes = dict.fromkeys(finding.hint.partition("; ")[0] for finding in relevant if finding.hint)
     lines += [f"Likely cause: {cause}" for cause in causes]
     lines.append(f"Recommendation: go back to the settings that the checkpoint was made with, {FRESH}")
-    return lines
+    return [_printable(line) for line in lines]
+
+
+def _printable(line: str) -> str:
+    """Escape what would break a line or steer a terminal: names come from files."""
+    return line if line.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
 
 
 _LABELS = {
