@@ -426,9 +426,9 @@ SMALL = (
     ledger(),
 )
 LARGE = (
-    *(save(before=before, members=members) for before in range(7) for members in (1, 2, 3, 4)),
+    *(save(before=before, members=members) for before in (0, 1, 2, 4, 6) for members in (1, 2, 3, 4)),
     *(remove(members) for members in (1, 3, 4)),
     *(copy(members=members, link=link) for members in (1, 3, 4) for link in (False, True)),
     *(move(members) for members in (1, 3, 4)),
-    *(bring_home(count=count, members=members) for count in (1, 3, 5, 8) for members in (1, 3, 4)),
+    *(bring_home(count=count, members=members) for count in (1, 3, 8) for members in (1, 3, 4)),
 )
