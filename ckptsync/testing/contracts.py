@@ -41,7 +41,7 @@ open("partial", "w").write("kept")
 print("before the end", flush=True)
 raise SystemExit(7)
 """
-_UNTIL_STOPPED = b"""
+UNTIL_STOPPED = b"""
 import signal, sys, time
 def stop(number, frame):
     open("sealed", "w").write("on request")
@@ -51,7 +51,7 @@ open("partial", "w").write("kept")
 print("ready", flush=True)
 time.sleep(600)
 """
-_FOR_EVER = b"""
+FOR_EVER = b"""
 import signal, subprocess, sys, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
@@ -212,7 +212,7 @@ class RunnerContract:
 
     def test_a_cancelled_session_may_seal(self, runner: Runner) -> None:
         """A cancelled script gets a signal and time, and what it wrote is there."""
-        handle = runner.start(self.submission(_UNTIL_STOPPED))
+        handle = runner.start(self.submission(UNTIL_STOPPED))
         assert not self.ready(runner, handle).state.finished
         runner.cancel(handle)
         assert self.finish(runner, handle).state is SessionState.CANCELLED
@@ -228,7 +228,7 @@ class RunnerContract:
 
     def test_a_session_is_killed_at_its_limit(self, runner: Runner) -> None:
         """Also one that ignores signals; what it had written is there."""
-        handle = runner.start(self.submission(_FOR_EVER, budget_seconds=self.limit_seconds))
+        handle = runner.start(self.submission(FOR_EVER, budget_seconds=self.limit_seconds))
         assert self.finish(runner, handle).state is SessionState.TIMED_OUT
         assert self.read(runner, handle, "partial") == b"kept"
         assert b"ready" in runner.log(handle)

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import platform
 import signal
 import sys
 import time
 from pathlib import Path
 
-from .. import __version__
 from ..core import fsio, jsonio, sets
 from ..core.errors import CkptsyncError, ConfigError, ExitCode
 from ..core.layout import EVENTS_NAME, SESSION_INFO_NAME, TrainingTree
@@ -34,6 +32,7 @@ from ..core.session import (
 )
 from ..core.summary import summarise
 from .child import ChildEnd, run_child
+from .versions import current_versions
 
 _STOP_CODES = (ExitCode.INTERRUPTED, ExitCode.TERMINATED)
 # How long a process that the script left behind may hold the tree
@@ -62,7 +61,7 @@ class _Boot:
     def run(self) -> int:
         spec = self._spec
         _say(f"[CKPTSYNC] session {spec.session} (generation {spec.generation}) started at {now()}")
-        self._log.write("boot", run=spec.run, generation=spec.generation, versions=_versions())
+        self._log.write("boot", run=spec.run, generation=spec.generation, versions=current_versions())
         try:
             self._lay_tree()
             end = run_child(self._command(), self._environment(), seconds=self._seconds_left())
@@ -123,7 +122,7 @@ class _Boot:
             _say(f"[CKPTSYNC] ERROR: {failed.message}")
             events, error, code = [], failed.message, code or failed.exit_code
         seconds = time.time() - self._started
-        info = summarise(events, self._spec, code, seconds, versions=_versions(), error=error)
+        info = summarise(events, self._spec, code, seconds, versions=current_versions(), error=error)
         write_session_info(self._working / SESSION_INFO_NAME, info)
         saved = sum(block["checkpoints"] for block in info.scenarios.values())
         _say(
@@ -168,10 +167,6 @@ def _needed_packages(fallback: Path) -> list[Path]:
 def _installed(package: Path) -> bool:
     modules = {name.removesuffix(".py") for name in fsio.list_names(package) if "." not in name or name.endswith(".py")}
     return all(importlib.util.find_spec(module) is not None for module in modules)
-
-
-def _versions() -> dict[str, str]:
-    return {"python": platform.python_version(), "ckptsync": __version__}
 
 
 def _say(line: str) -> None:

@@ -84,15 +84,17 @@ def find_packs(inputs: Path) -> list[Path]:
         found: list[Path] = []
         deeper: list[Path] = []
         for folder in level:
-            for name in fsio.list_names(folder):
-                path = folder / name
-                if path.is_dir():
-                    deeper.append(path)
-                elif name.endswith(pack.PACK_SUFFIX) and pack.is_pack(path):
-                    found.append(path)
+            if not folder.is_dir():
+                continue
+            with os.scandir(folder) as entries:  # knows what is a folder without asking a slow mount for each name
+                for entry in entries:
+                    if entry.is_dir():
+                        deeper.append(Path(entry.path))
+                    elif entry.name.endswith(pack.PACK_SUFFIX) and pack.is_pack(Path(entry.path)):
+                        found.append(Path(entry.path))
         if found:
-            return found
-        level = deeper
+            return sorted(found)
+        level = sorted(deeper)
     return []
 
 
