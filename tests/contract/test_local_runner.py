@@ -35,7 +35,8 @@ class TestLocalRunner(RunnerContract):
         return ProjectLayout(tmp_path / "project")
 
     @pytest.fixture
-    def runner(self, layout: ProjectLayout) -> Runner:
+    def runner(self, layout: ProjectLayout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runner:
+        monkeypatch.setenv("TMPDIR", str(tmp_path))  # a supervisor that is killed leaves its temporary folder
         return LocalRunner(layout.session)
 
     def folder(self, layout: ProjectLayout, handle: SessionHandle) -> LocalFolder:
