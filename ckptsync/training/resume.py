@@ -8,7 +8,7 @@ from ..core import names, sets
 from ..core.compare import compare, describe_incompatibility
 from ..core.errors import CorruptError, IncompatibleError
 from ..core.findings import Finding, Severity, Verdict
-from ..core.heads import Head, read_head, standing, tree_scenarios, write_head
+from ..core.heads import Head, read_head, remove_head, standing, tree_scenarios, write_head
 from ..core.layout import TrainingTree
 from ..core.manifest import Manifest, Origin
 from ..core.readers import ModelReport, read_model
@@ -83,7 +83,7 @@ def choose(tree: TrainingTree, scenario: str, *, expected: Origin | None = None)
             return Resume(candidate, report, _fallback_reasons(candidate, expected, place.head, reasons))
         reasons += [f"{candidate.stem}: {finding}" for finding in blockers]
     damaged = [s for s in stored if s.scenario == scenario and s.state is not SetState.TORN]
-    if expected is None and place.head is None and not damaged:
+    if expected is None and not damaged and not tree.head(scenario).exists():
         return None
     raise CorruptError(
         f"no checkpoint of {names.printable(scenario)} in {tree.checkpoints} can be used, although one was expected: "
@@ -135,6 +135,20 @@ def roll_forward(tree: TrainingTree, scenario: str) -> Manifest | None:
         head, moved = Head.of(child, head.best), child
         write_head(tree, head)
     return moved
+
+
+def start_over(tree: TrainingTree, scenario: str, lineage: str) -> None:
+    """Move a scenario's sets of other lineages to the attic, and its head away; the caller holds the tree's lock."""
+    for stored in sets.scan(tree.checkpoints):
+        own = stored.manifest is not None and stored.manifest.lineage == lineage
+        if stored.scenario == scenario and stored.state is not SetState.TORN and not own:
+            sets.set_aside(stored, tree.attic)
+    try:
+        head = read_head(tree, scenario)
+    except ValueError:
+        head = None
+    if head is None or head.lineage != lineage:
+        remove_head(tree, scenario)
 
 
 def other_scenarios(tree: TrainingTree, scenario: str) -> list[str]:

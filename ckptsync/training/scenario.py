@@ -14,7 +14,7 @@ from ..core.sets import StoredSet
 from ..core.signature import Signature
 from .course import Course, Surroundings
 from .progress import log
-from .resume import Resume, choose, other_scenarios, roll_forward
+from .resume import Resume, choose, other_scenarios, roll_forward, start_over
 from .versions import current_versions
 from .writer import Chain, Draft, Member
 
@@ -49,6 +49,7 @@ class Scenario:
         surroundings: what it shares with the session's other scenarios.
         chain: where new sets belong; its `resumed_from` is filled in by the choice.
         expected: the set that the session was promised.
+        fresh: begin a new lineage at zero; what the tree holds of another goes to the attic.
         params: what `launch --set` gave.
         quick: this is a short session.
         seed: of environments and models.
@@ -61,6 +62,7 @@ class Scenario:
         chain: Callable[[Resume | None], Chain],
         *,
         expected: Origin | None,
+        fresh: bool,
         params: Mapping[str, Any],
         quick: bool,
         seed: int | None,
@@ -74,6 +76,7 @@ class Scenario:
         self._around = surroundings
         self._chain_for = chain
         self._expected = expected
+        self._fresh = fresh
         self._chosen: tuple[Resume | None] | None = None
         self._course: Course | None = None
         self._trainer: Trainer | None = None
@@ -202,6 +205,8 @@ class Scenario:
         """Return the choice of the set to start from, made once."""
         if self._chosen is None:
             tree = self._around.tree
+            if self._fresh:
+                start_over(tree, self.name, self._chain_for(None).lineage)
             roll_forward(tree, self.name)
             chosen = choose(tree, self.name, expected=self._expected)
             self._chosen = (chosen,)

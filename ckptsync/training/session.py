@@ -19,6 +19,7 @@ from ..core.layout import DEFAULT_TREE, EVENTS_NAME, METRICS_NAME, SESSION_INFO_
 from ..core.manifest import Origin
 from ..core.names import check_scenario
 from ..core.session import (
+    BOOT_VARIABLE,
     EventLog,
     SavePolicy,
     ScenarioSpec,
@@ -35,8 +36,6 @@ from .stop import REQUEST_NAME, StopWatch, session_started
 from .versions import current_versions
 from .writer import Chain
 
-# Set by boot, which writes the end marker itself, after the script's process has ended
-BOOT_VARIABLE = "CKPTSYNC_BOOT"
 _LOCAL_MARGIN_SECONDS = 5.0
 _SIGNAL_CODES = {"SIGINT": ExitCode.INTERRUPTED, "SIGTERM": ExitCode.TERMINATED}
 
@@ -238,6 +237,7 @@ class TrainingSession:
             surroundings,
             self._chain,
             expected=told.heads.get(spec.name) if told else None,
+            fresh=told.fresh if told else False,
             params=self.params,
             quick=self.quick,
             seed=self.seed,
@@ -261,7 +261,7 @@ class TrainingSession:
             hint = error.hint if isinstance(error, CkptsyncError) else None
             self._events.write("error", type=type(error).__name__, message=str(error), hint=hint)
         self._stack.close()
-        if BOOT_VARIABLE not in os.environ:
+        if BOOT_VARIABLE not in os.environ:  # boot writes it itself, after this process has ended
             info = summarise(
                 read_events(self._working / EVENTS_NAME),
                 self._plan.spec,

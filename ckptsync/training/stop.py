@@ -18,8 +18,9 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
+from ..core.session import STARTED_VARIABLE
+
 REQUEST_NAME = "ckptsync.stop"
-STARTED_VARIABLE = "CKPTSYNC_STARTED"
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # A terminal's Ctrl-C reaches a script twice when its parent forwards it: that is one wish, not two

@@ -20,7 +20,7 @@ from ..core import fsio, metadata, names, sets
 from ..core.errors import CorruptError
 from ..core.heads import Best, Head, read_head, tree_scenarios, write_head
 from ..core.layout import TrainingTree
-from ..core.manifest import FileEntry, Manifest, ManifestError, Origin
+from ..core.manifest import FileEntry, Manifest, Origin
 from ..core.policy import Retained, is_best, to_remove
 from ..core.readers import ModelReport, read_model
 from ..core.session import SavePolicy, now
@@ -198,20 +198,14 @@ class SetKeeper:
     def _standing_equal(self, draft: Draft) -> Manifest | None:
         """Return the set of the same N when it holds the same weights; any other makes room."""
         stem = names.checkpoint_stem(self._scenario, draft.num_timesteps)
-        present = [name for name in fsio.list_names(self._folder) if name.startswith(stem + ".")]
-        if not present:
-            return None
-        standing: Manifest | None = None
-        try:
-            standing = sets.read_manifest(self._folder / (stem + names.MANIFEST_SUFFIX))
-        except ManifestError:
-            standing = None  # unsealed or damaged: a good one it is not
+        standing = next((s for s in sets.scan(self._folder) if s.stem == stem), None)
         if standing is None:
-            self._put_aside(present, f"{stem}-{time.time_ns()}")
             return None
-        if not sets.check_files(self._folder, standing) and standing.model.content == self._content(draft):
-            return standing
-        sets.move_set(self._folder, standing, self._tree.attic / standing.digest[len("sha256:") :][:16])
+        manifest = standing.manifest
+        sound = manifest is not None and not sets.check_files(self._folder, manifest)
+        if sound and manifest is not None and manifest.model.content == self._content(draft):
+            return manifest
+        sets.set_aside(standing, self._tree.attic)
         return None
 
     def _content(self, draft: Draft) -> str:
@@ -221,12 +215,6 @@ class SetKeeper:
             return read_model(probe, own=True).content
         finally:
             fsio.remove_file(probe)
-
-    def _put_aside(self, present: Sequence[str], folder_name: str) -> None:
-        target = self._tree.attic / folder_name
-        fsio.make_folder(target)
-        for name in present:
-            fsio.rename(self._folder / name, target / name)
 
     def _export(self, manifest: Manifest, *, final: bool) -> None:
         if self.best is not None and self.best.digest == manifest.digest:
