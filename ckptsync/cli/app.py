@@ -5,8 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -33,23 +32,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     from . import failure, parser
     from .output import Output
 
-    # Known before the arguments are parsed, for these may be what is wrong
+    # Looked for before the arguments are parsed, for these may be what is wrong
     options = words[: words.index("--")] if "--" in words else words
     output = Output(as_json="--json" in options, quiet="--quiet" in options or "-q" in options)
     name, rest = parser.split_command(words)
     command: Command | None = None
     target: str | None = None
     try:
-        with _terminated_by_signal():
+        with _Termination() as termination:
             command = parser.find_command(name)
             if "--version" in rest:
                 return _version(output)
             arguments = parser.parse(command, rest)
+            output.as_json, output.quiet = arguments.as_json, arguments.quiet
             target = getattr(arguments, "target", None)
-            return _run(command, arguments, output)
+            return _run(command, arguments, output, termination)
     except parser.HelpRequested as help_text:
-        for line in str(help_text).rstrip("\n").split("\n"):
-            sys.stdout.write(line + "\n")
+        output.help(str(help_text))
         return 0
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  # this is the place where every error ends
         shown = failure.translate(error, words)
@@ -63,8 +62,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(exit_code)
 
 
-def _run(command: Command, arguments: Any, output: Output) -> int:
+def _run(command: Command, arguments: Any, output: Output, termination: _Termination) -> int:
+    from dataclasses import replace
+
+    from ..core.errors import ExitCode
+
     answer = command.load()(arguments, output)
+    if termination.came and answer.exit_code == ExitCode.INTERRUPTED:  # a verb that left its work in good order
+        answer = replace(answer, exit_code=int(ExitCode.TERMINATED))
     output.answer(answer)
     return int(answer.exit_code)
 
@@ -77,20 +82,24 @@ def _version(output: Output) -> int:
     return 0
 
 
-@contextmanager
-def _terminated_by_signal() -> Iterator[None]:
-    # SIGTERM takes the way of Ctrl-C, so that locks are released and temporary files removed
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    previous = signal.signal(signal.SIGTERM, _terminate)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
+class _Termination:
+    """SIGTERM takes the way of Ctrl-C, so that locks are released and temporary files removed."""
 
+    def __init__(self) -> None:
+        self.came = False
+        self._previous: Any = None
 
-def _terminate(number: int, frame: FrameType | None) -> None:
-    from .failure import Terminated
+    def __enter__(self) -> _Termination:
+        if threading.current_thread() is threading.main_thread():
+            self._previous = signal.signal(signal.SIGTERM, self._terminate)
+        return self
 
-    raise Terminated
+    def __exit__(self, *exception: object) -> None:
+        if self._previous is not None:
+            signal.signal(signal.SIGTERM, self._previous)
+
+    def _terminate(self, number: int, frame: FrameType | None) -> None:
+        from .failure import Terminated
+
+        self.came = True
+        raise Terminated

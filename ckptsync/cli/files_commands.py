@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from pathlib import Path
 
-from ..core.errors import UsageError
+from ..core.errors import NothingFoundError, UsageError
 from ..sync import inspect
 from ..sync import verify as judging
 from . import checkpoint_text, targets
@@ -27,7 +27,7 @@ def verify(arguments: Namespace, output: Output) -> Answer:
         report = judging.verify_session(target.project, target.record.session, reporter)
     else:
         run = target.run if isinstance(target, RunTarget) else None
-        path = judging.shown_path(target.project.tree(target.run).root) if isinstance(target, RunTarget) else target
+        path = _tree_of(target) if isinstance(target, RunTarget) else target
         report = judging.verify_path(
             path, against=against, project=project, run=run, only_newest=arguments.newest, reporter=reporter
         )
@@ -38,6 +38,7 @@ def ls(arguments: Namespace, output: Output) -> Answer:
     """List the checkpoints of a run, of a session's outputs or of a folder."""
     target = targets.resolve(arguments.target, targets.project_or_none(arguments))
     if isinstance(target, RunTarget):
+        _tree_of(target)
         report = inspect.list_tree(target.project, target.run, Reporter(output))
     elif isinstance(target, SessionTarget):
         report = inspect.list_path(judging.shown_path(target.project.layout.results(target.record.session)))
@@ -59,6 +60,14 @@ def diff(arguments: Namespace, output: Output) -> Answer:
     """Tell how two checkpoints differ."""
     report = inspect.diff_paths(Path(arguments.left), Path(arguments.right))
     return Answer(report.to_json(), lambda: checkpoint_text.differences(report), report.exit_code)
+
+
+def _tree_of(target: RunTarget) -> Path:
+    root = judging.shown_path(target.project.tree(target.run).root)
+    if not root.exists():
+        hint = f"this is normal before the first session: ckptsync launch {target.run.name} --quick"
+        raise NothingFoundError(f"No checkpoints found in {root}", hint=hint)
+    return root
 
 
 def _path_or_none(word: str | None) -> Path | None:

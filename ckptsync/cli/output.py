@@ -78,6 +78,10 @@ class Output:
         if not self.as_json:
             self._write(self._out, line)
 
+    def help(self, text: str) -> None:
+        """Write the help that was asked for; it is text, with `--json` too."""
+        self._put(self._out, text.rstrip("\n") + "\n")
+
     def log(self, line: Line) -> None:
         """Write one line about what is going on."""
         if not self.quiet:

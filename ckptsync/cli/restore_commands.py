@@ -1,4 +1,4 @@
-"""restore and clean: what changes the training tree or removes files."""
+"""restore: what changes the training tree."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def restore(arguments: Namespace, output: Output) -> Answer:
         if arguments.session is not None:
             raise UsageError("--undo takes the last restore back, whatever its session", hint="leave --session out")
         receipt = restoring.undo(project, run, reporter, dry_run=arguments.dry_run)
-        return Answer(receipt.to_json(), lambda: session_text.restored(receipt))
+        return Answer(receipt.to_json(), lambda: session_text.restored(receipt, dry_run=arguments.dry_run))
     plan = restoring.plan_restore(project, run, arguments.session)
     if arguments.dry_run:
         return Answer(plan.to_json(), lambda: session_text.restore_planned(plan), plan.exit_code)

@@ -12,7 +12,6 @@ from ..sync import control, roundtrip
 from ..sync.fetch import fetch as fetch_outputs
 from ..sync.launch import LaunchOptions, plan
 from ..sync.overview import overview
-from ..sync.reporting import size_text
 from ..sync.verify import shown_path
 from . import session_text, targets, text
 from .output import Answer, Output
@@ -95,11 +94,10 @@ def fetch(arguments: Namespace, output: Output) -> Answer:
     found = fetch_outputs(project, record.session, Reporter(output), dry_run=arguments.dry_run)
 
     def lines() -> Iterator[Line]:
-        new = [file for file in found.files if file not in set(found.skipped)]
-        folder = shown_path(found.folder)
-        verb = "would fetch" if arguments.dry_run else "fetched"
-        amount = "" if arguments.dry_run else f" ({size_text(found.received_bytes)})"
-        yield f"{verb} {text.count(len(new), 'file')}{amount} into {folder}; {len(found.skipped)} were there already"
+        there = set(found.skipped)
+        new = [file for file in found.files if file not in there]
+        word = "to fetch" if arguments.dry_run else "new"
+        yield f"{found.session}: {text.count(len(found.files), 'file')} in {shown_path(found.folder)}, {len(new)} {word}"
         if arguments.dry_run:
             yield from (f"  {file}" for file in new)
         yield session_text.next_line(f"ckptsync restore {record.run}")

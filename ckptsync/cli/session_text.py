@@ -179,13 +179,13 @@ def restore_planned(plan: RestorePlan) -> Iterator[Line]:
         yield next_line(f"ckptsync restore {plan.run} --session {plan.session}, to do it on purpose")
 
 
-def restored(receipt: RestoreReceipt) -> Iterator[Line]:
-    """Return what a restore, or its undo, did."""
+def restored(receipt: RestoreReceipt, *, dry_run: bool = False) -> Iterator[Line]:
+    """Return what a restore, or its undo, did; with `dry_run` what the undo would do."""
     for name, moved in receipt.scenarios.items():
         before, after = moved.head_from, moved.head_to
         if receipt.undone:
             where = f"{before.num_timesteps:,} steps ({before.stem})" if before else "nothing, as before"
-            yield text.good(f"{name}: back at {where}")
+            yield text.good(f"{name}: {'would be ' if dry_run else ''}back at {where}")
         elif after is None:
             kept = f"the head stays {before.stem}" if before else "there is no head"
             yield text.bad(f"{name}: no checkpoint may be used; {kept}")

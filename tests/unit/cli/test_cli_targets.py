@@ -16,7 +16,7 @@ def plan(project: Project, run: str, session: str) -> None:
     """Write a planned session into the ledger, as launch does before it starts anything."""
     spec = SessionSpec(run, session, "l0001-abcdef", 1, (ScenarioSpec(run, 500),))
     ledger = Ledger(project.layout.ledger, project.layout.lock)
-    ledger.append("planned", run=run, session=session, spec=spec.to_json(), inputs=[])
+    ledger.append("planned", run=run, session=session, spec=spec.to_json(), runner="local", inputs=[])
 
 
 def test_a_path_that_exists_counts_before_a_run(project: Project) -> None:
