@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from ..core import fsio, jsonio, sets
@@ -123,6 +124,8 @@ class _Boot:
             events, error, code = [], failed.message, code or failed.exit_code
         seconds = time.time() - self._started
         info = summarise(events, self._spec, code, seconds, versions=current_versions(), error=error)
+        if stopped_in_time and info.cause == "signal":
+            info = replace(info, cause="deadline")  # the signal was ours
         write_session_info(self._working / SESSION_INFO_NAME, info)
         saved = sum(block["checkpoints"] for block in info.scenarios.values())
         _say(

@@ -232,6 +232,14 @@ def test_an_unmodified_script_is_stopped_before_the_limit_and_sealed(classic: Ma
 
 
 @pytest.mark.slow
+def test_a_script_that_misses_its_own_deadline_is_asked_to_stop(toy: Machine) -> None:
+    session = toy.run(budget_seconds=4.0, margin_seconds=2.0, params={"sleep": 3.5})
+    assert session.code == 0, session.log
+    assert session.info["cause"] == "deadline"
+    assert session.info["scenarios"]["x"]["signal"] == "SIGTERM"
+
+
+@pytest.mark.slow
 def test_a_crash_in_c_leaves_an_end_marker(classic: Machine) -> None:
     script = classic.kernel / "train.py"
     script.write_text(script.read_text() + "\nos.kill(os.getpid(), 11)\n")
