@@ -26,6 +26,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # A terminal's Ctrl-C reaches a script twice when its parent forwards it: that is one wish, not two
 _SECOND_WISH_SECONDS = 1.0
 _REQUEST_CHECK_SECONDS = 1.0
+_WATCHER_SECONDS = 0.1
 
 
 def session_started() -> float:
@@ -49,7 +50,8 @@ class StopWatch:
     def __init__(self, *, deadline: float | None = None, request: Path | None = None) -> None:
         self.deadline = deadline
         self.signal_number: int | None = None
-        self.signalled_at = 0.0
+        self._arrivals: list[float] = []
+        self._handled = 0
         self._request = request
         self._requested = False
         self._request_checked = 0.0
@@ -99,7 +101,7 @@ class StopWatch:
 
     def seconds_since_signal(self) -> float:
         """Return how long a signal has been waiting; 0 while there is none."""
-        return 0.0 if self.signal_number is None else time.monotonic() - self.signalled_at
+        return time.monotonic() - self._arrivals[0] if self._arrivals else 0.0
 
     def _is_requested(self) -> bool:
         now = time.monotonic()
@@ -119,15 +121,20 @@ class StopWatch:
     def _read_signals(self) -> None:
         with suppress(OSError):  # the socket goes away when the session ends
             while received := self._receive.recv(64):
-                self._note(next((number for number in received if number in _SIGNALS), None))
-
-    def _note(self, number: int | None) -> None:
-        if number is not None and self.signal_number is None:
-            self.signalled_at = time.monotonic()
-            self.signal_number = number
+                for number in received:
+                    if number in _SIGNALS:
+                        self._arrivals.append(time.monotonic())
+                        self.signal_number = self.signal_number or number
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        # Runs in the main thread, late or not. A second wish means: at once, without another save.
-        if self.seconds_since_signal() > _SECOND_WISH_SECONDS:
+        """Raise KeyboardInterrupt on a second wish, which means: at once, without another save.
+
+        Runs in the main thread, perhaps long after the signal: the moments that count are the watcher's,
+        which needs an instant to write the newest one down.
+        """
+        waited = time.monotonic() + _WATCHER_SECONDS
+        while len(self._arrivals) <= self._handled and time.monotonic() < waited:
+            time.sleep(0.001)
+        self._handled = len(self._arrivals)
+        if self._arrivals and self._arrivals[-1] - self._arrivals[0] > _SECOND_WISH_SECONDS:
             raise KeyboardInterrupt
-        self._note(number)
