@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 from ..core.errors import ConfigError, UsageError
 from ..project import values
 from ..project.config import Project
 from ..runners.base import Runner
 
-RUNNERS = ("local",)
-_LOCAL_KEYS = ("python", "budget")
+Factory = Callable[[Project, Mapping[str, Any]], Runner]
+
+
+def _local(project: Project, settings: Mapping[str, Any]) -> Runner:
+    from ..runners.local import LocalRunner
+
+    values.check_keys(settings, ("python", "budget"), f"{project.layout.config}, [runners.local]")
+    given: dict[str, Any] = {}
+    if "python" in settings:
+        given["python"] = values.text(settings["python"])
+    if "budget" in settings:
+        given["default_budget"] = values.duration(settings["budget"])
+    return LocalRunner(project.layout.session, **given)
+
+
+# name -> how to make it from the project and its settings in [runners.<name>]
+RUNNERS: dict[str, Factory] = {"local": _local}
 
 
 def runner_for(project: Project, name: str) -> Runner:
@@ -20,16 +38,7 @@ def runner_for(project: Project, name: str) -> Runner:
     """
     if name not in RUNNERS:
         raise UsageError(f"there is no runner {name!r}", hint=values.did_you_mean(name, RUNNERS))
-    settings = project.runners.get(name, {})
-    where = f"{project.layout.config}, [runners.{name}]"
-    values.check_keys(settings, _LOCAL_KEYS, where)
-    from ..runners.local import LocalRunner
-
     try:
-        given = {}
-        if "python" in settings:
-            given["python"] = values.text(settings["python"])
-        budget = values.duration(settings["budget"]) if "budget" in settings else None
+        return RUNNERS[name](project, project.runners.get(name, {}))
     except ValueError as error:
-        raise ConfigError(f"{where}: {error}") from None
-    return LocalRunner(project.layout.session, default_budget=budget, **given)
+        raise ConfigError(f"{project.layout.config}, [runners.{name}]: {error}") from None

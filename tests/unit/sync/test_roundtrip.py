@@ -1,0 +1,389 @@
+"""The whole trip over the scripted runner: outcomes, exit codes, crashes between the stages."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from support.projects import CONFIG, Script, rewrite_manifest, seal_set, set_head, write_model
+
+from ckptsync.core import heads, sets
+from ckptsync.core.errors import CkptsyncError, CorruptError, IncompatibleError, LockedError, NothingFoundError
+from ckptsync.runners.base import SessionState
+from ckptsync.sync import fetch as fetching
+from ckptsync.sync import launch, overview, restore, roundtrip
+from ckptsync.sync.launch import LaunchOptions
+from ckptsync.sync.ledgers import known_records, open_ledger
+
+
+def trip(bench, options=None, **kwargs):
+    return roundtrip.run(bench.project, bench.run, options or LaunchOptions(), reporter=bench.told, **kwargs)
+
+
+def head(bench, scenario="a"):
+    return heads.read_head(bench.tree, scenario)
+
+
+def stems(folder: Path) -> list[str]:
+    return [s.stem for s in sets.scan(folder)]
+
+
+def test_two_trips_go_on_from_each_other(bench):
+    first = trip(bench)
+    assert (first.exit_code, head(bench).num_timesteps) == (0, 200)
+    second = trip(bench)
+    assert (second.exit_code, head(bench).num_timesteps) == (0, 400)
+    assert head(bench).generation == 2
+    assert [s.inputs.keys() for s in bench.runner.started] == [set(), {"a_checkpoint_200_steps.ckpt"}]
+    assert stems(bench.tree.checkpoints) == ["a_checkpoint_300_steps", "a_checkpoint_400_steps"]  # keep_last = 2
+    assert "Successfully restored 2 file(s)" in bench.told.text
+
+
+def test_a_reached_target_starts_nothing(bench):
+    set_head(bench.tree, seal_set(bench.tree.checkpoints, 1000))
+    result = trip(bench)
+    assert result.exit_code == 0
+    assert "raise total_timesteps" in result.message
+    assert bench.runner.started == []
+
+
+@pytest.mark.parametrize(
+    ("state", "steps", "code"),
+    [
+        (SessionState.COMPLETE, (100,), 0),
+        (SessionState.TIMED_OUT, (100,), 3),
+        (SessionState.CANCELLED, (100,), 3),
+        (SessionState.ERROR, (100,), 7),
+        (SessionState.ERROR, (), 7),
+        (SessionState.COMPLETE, (), 11),
+        (SessionState.TIMED_OUT, (), 11),
+    ],
+)
+def test_the_exit_code_says_how_it_ended(bench, state, steps, code):
+    bench.runner.script = Script(steps=steps, state=state)
+    assert trip(bench).exit_code == code
+    assert (head(bench) is not None) == bool(steps)
+    assert all(record.settled for record in known_records(bench.project))
+
+
+def test_a_broken_newest_set_is_passed_over_and_kept_with_the_reason(bench):
+    def flip(working: Path) -> None:
+        path = working / "data/models/checkpoints/a_checkpoint_200_steps.zip"
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+
+    bench.runner.script = Script(change=flip)
+    result = trip(bench)
+    assert (result.exit_code, head(bench).num_timesteps) == (3, 100)
+    reasons = list(bench.project.layout.quarantine.glob("*/reason.json"))
+    assert json.loads(reasons[0].read_text())["set"] == "a_checkpoint_200_steps"
+    assert (bench.project.layout.results("a/s0001") / "data/models/checkpoints/a_checkpoint_200_steps.zip").exists()
+
+
+def test_nothing_good_leaves_the_old_head(bench):
+    trip(bench)
+    before = bench.tree.head("a").read_bytes()
+
+    def truncate(working: Path) -> None:
+        for path in (working / "data/models/checkpoints").glob("*.zip"):
+            path.write_bytes(path.read_bytes()[:-50])
+
+    bench.runner.script = Script(change=truncate)
+    assert trip(bench).exit_code == 4
+    assert bench.tree.head("a").read_bytes() == before
+
+
+def test_another_architecture_is_refused_by_name(bench):
+    trip(bench)
+    bench.runner.script = Script(hidden=(16, 16))
+    result = trip(bench)
+    assert (result.exit_code, head(bench).num_timesteps) == (5, 200)
+    assert "refused a_checkpoint_400_steps" in bench.told.text
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"session": "a/s0009"}, {"lineage": "l0009-ffffff"}, {"generation": 9}, {"session": None}, {"resumed_from": None}],
+)
+def test_sets_of_another_session_never_become_the_head(bench, fields):
+    trip(bench)
+    bench.runner.script = Script(fields=fields)
+    assert trip(bench).exit_code == 4
+    assert head(bench).num_timesteps == 200
+
+
+def test_a_foreign_scenario_is_refused(bench):
+    def add(working: Path) -> None:
+        seal_set(working / "data/models/checkpoints", 900, scenario="other")
+
+    bench.runner.script = Script(change=add)
+    result = trip(bench)
+    assert (result.exit_code, head(bench).num_timesteps) == (3, 200)
+    assert stems(bench.tree.checkpoints) == ["a_checkpoint_100_steps", "a_checkpoint_200_steps"]
+
+
+def test_plain_files_of_a_session_are_not_restored(bench):
+    bench.runner.script = Script(
+        steps=(), change=lambda w: write_model(w / "data/models/checkpoints/a_checkpoint_9_steps.zip", 9) and None
+    )
+    assert trip(bench).exit_code == 11
+    assert head(bench) is None
+
+
+def test_fresh_moves_the_old_sets_to_the_attic(bench):
+    trip(bench)
+    old = head(bench)
+    result = trip(bench, LaunchOptions(fresh=True))
+    assert result.exit_code == 0
+    assert head(bench).num_timesteps == 200
+    assert head(bench).lineage > old.lineage
+    assert bench.runner.started[-1].inputs == {}
+    attic = [s.manifest.digest for f in bench.tree.attic.iterdir() for s in sets.scan(f)]
+    assert old.digest in attic
+
+
+def test_another_version_starts_a_new_lineage_and_says_so(bench):
+    trip(bench)
+    old = head(bench)
+    bench.reload(CONFIG.replace("total_timesteps", 'version = "2"\ntotal_timesteps'))
+    trip(bench)
+    assert head(bench).lineage > old.lineage
+    assert "version of run a changed from 1 to 2" in bench.told.text
+    trip(bench)
+    assert head(bench).num_timesteps == 400  # and the same version goes on
+
+
+def test_a_broken_head_falls_back_and_says_so(bench):
+    trip(bench)
+    path = bench.tree.checkpoints / "a_checkpoint_200_steps.zip"
+    path.write_bytes(path.read_bytes()[:-1])
+    result = trip(bench)
+    assert result.exit_code == 3
+    assert bench.runner.started[-1].inputs.keys() == {"a_checkpoint_100_steps.ckpt"}
+    assert "a_checkpoint_200_steps is broken" in bench.told.text
+    assert head(bench).num_timesteps == 300
+    assert list(bench.project.layout.quarantine.glob("*/a_checkpoint_200_steps.zip"))
+
+
+def test_nothing_good_is_an_error_not_a_start_from_zero(bench):
+    trip(bench)
+    for path in bench.tree.checkpoints.glob("*.zip"):
+        path.write_bytes(b"")
+    with pytest.raises(CorruptError, match="is good, and something is there"):
+        trip(bench)
+    assert len(bench.runner.started) == 1
+
+
+def test_sets_that_are_gone_are_missed(bench):
+    trip(bench)
+    for path in bench.tree.checkpoints.iterdir():
+        path.unlink()
+    with pytest.raises(CorruptError, match="the ledger knows a_checkpoint_200_steps"):
+        trip(bench)
+
+
+def test_plain_files_alone_ask_for_adopt(bench):
+    bench.tree.checkpoints.mkdir(parents=True)
+    write_model(bench.tree.checkpoints / "a_checkpoint_50_steps.zip", 50)
+    with pytest.raises(NothingFoundError) as caught:
+        trip(bench)
+    assert "ckptsync adopt" in caught.value.hint
+
+
+def test_other_scenarios_only_are_named(bench):
+    set_head(bench.tree, seal_set(bench.tree.checkpoints, 100, scenario="b"))
+    trip(bench)
+    assert "starting scenario a from zero: the tree holds checkpoints of b only" in bench.told.text
+
+
+def test_a_declaration_that_differs_stops_the_launch(bench):
+    trip(bench)
+    bench.reload(CONFIG + "[runs.a.expects]\nnet_arch = [128, 128]\n")
+    with pytest.raises(IncompatibleError, match=r"checkpoint=\[8, 8\], current=\[128, 128\]"):
+        trip(bench)
+
+
+def test_quick_and_steps_reach_the_session(bench):
+    plan = launch.plan(bench.project, bench.run, LaunchOptions(quick=True, set={"x": 1}, seed=7))
+    assert (plan.spec.max_steps, plan.spec.save.every_steps, plan.spec.params["x"], plan.spec.seed) == (2000, 100, 1, 7)
+    assert launch.plan(bench.project, bench.run, LaunchOptions(quick=True, steps=50)).spec.max_steps == 50
+    assert not bench.project.layout.ledger.exists()
+
+
+STAGES = [
+    ("ckptsync.sync.launch.submit", "planned"),
+    ("ckptsync.sync.roundtrip.wait", "started"),
+    ("ckptsync.sync.roundtrip.fetch", "finished"),
+    ("ckptsync.sync.roundtrip.judge_outputs", "fetched"),
+    ("ckptsync.sync.roundtrip.plan_restore", "verified"),
+    ("ckptsync.sync.restore.renew_exports", "restoring"),
+]
+
+
+@pytest.mark.parametrize(("place", "stage"), STAGES)
+def test_a_crash_at_any_stage_goes_on_where_it_was(bench, monkeypatch, place, stage):
+    class Crash(BaseException):
+        pass
+
+    def crash(*args, **kwargs):
+        raise Crash
+
+    with monkeypatch.context() as patch:
+        patch.setattr(place, crash)
+        with pytest.raises(Crash):
+            trip(bench)
+    assert known_records(bench.project)[0].stage == stage
+    result = trip(bench)
+    assert (result.exit_code, head(bench).num_timesteps, result.session) == (0, 200, "a/s0001")
+    assert len(bench.runner.started) == 1
+    assert restore.undo(bench.project, bench.run).scenarios["a"].head_from is None
+    assert head(bench) is None
+
+
+@pytest.mark.parametrize(("place", "stage"), STAGES[1:])
+def test_ctrl_c_at_any_stage_leaves_the_way_back(bench, monkeypatch, place, stage):
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(place, interrupt)
+        result = trip(bench)
+    assert result.exit_code == 130
+    assert "ckptsync wait a" in result.message
+    assert roundtrip.resume_unfinished(bench.project, bench.run, reporter=bench.told).exit_code == 0
+
+
+def test_detach_returns_at_once_and_wait_brings_it_home(bench):
+    result = trip(bench, detach=True)
+    assert (result.exit_code, head(bench)) == (0, None)
+    assert overview.overview(bench.project).next_command == "ckptsync wait a"
+    assert roundtrip.resume_unfinished(bench.project, bench.run, reporter=bench.told).exit_code == 0
+    with pytest.raises(NothingFoundError):
+        roundtrip.resume_unfinished(bench.project, bench.run, reporter=bench.told)
+
+
+def test_a_planned_session_whose_inputs_are_gone_is_closed(bench, monkeypatch):
+    trip(bench)
+    with monkeypatch.context() as patch:
+        patch.setattr("ckptsync.sync.launch.submit", lambda *a, **k: (_ for _ in ()).throw(RuntimeError))
+        with pytest.raises(RuntimeError):
+            trip(bench)
+    tree = bench.tree
+    manifest = sets.find(tree.checkpoints, "a_checkpoint_200_steps").manifest
+    sets.remove_set(tree.checkpoints, manifest)
+    set_head(tree, sets.find(tree.checkpoints, "a_checkpoint_100_steps").manifest)
+    result = trip(bench)
+    assert (result.session, result.exit_code) == ("a/s0003", 0)
+    assert known_records(bench.project)[1].reason == "never started, and its inputs are gone"
+
+
+def test_two_launches_at_once_start_one_session(bench):
+    first = launch.plan(bench.project, bench.run, LaunchOptions())
+    second = launch.plan(bench.project, bench.run, LaunchOptions())
+    launch.start(bench.project, first, bench.told)
+    with pytest.raises(LockedError, match="came first"):
+        launch.start(bench.project, second, bench.told)
+    assert len(bench.runner.started) == 1
+
+
+def test_a_dead_line_while_fetching_goes_on_where_it_stopped(bench):
+    bench.runner.chunk = 1000
+    bench.runner.fail_read_after = 3
+    with pytest.raises(CkptsyncError):
+        trip(bench)
+    assert list(bench.project.layout.results("a/s0001").rglob("*.partial"))
+    bench.runner.fail_read_after = None
+    assert trip(bench).exit_code == 0
+    assert not list(bench.project.layout.results("a/s0001").rglob("*.partial"))
+
+
+def test_fetching_again_skips_what_is_here_and_mends_what_is_broken(bench):
+    trip(bench)
+    again = fetching.fetch(bench.project, "a/s0001", bench.told)
+    assert (set(again.skipped), again.received_bytes) == (set(again.files), 0)
+    broken = bench.project.layout.results("a/s0001") / "data/models/checkpoints/a_checkpoint_200_steps.zip"
+    good = broken.read_bytes()
+    broken.write_bytes(good[:-1] + b"x")
+    fetching.fetch(bench.project, "a/s0001", bench.told)
+    assert broken.read_bytes() == good
+    events = [e for e in open_ledger(bench.project).entries() if e.event == "session"]
+    assert len(events) == 3  # one start and two saves, each once
+
+
+def test_a_late_branch_does_not_block_the_next_launch(bench):
+    trip(bench)
+    second = launch.plan(bench.project, bench.run, LaunchOptions())
+    launch.start(bench.project, second, bench.told)
+    fallen = sets.find(bench.tree.checkpoints, "a_checkpoint_100_steps").manifest
+    other = seal_set(bench.tree.checkpoints, 700, generation=5, resumed_from=None, session=None, lineage=fallen.lineage)
+    set_head(bench.tree, other)
+    with pytest.raises(LockedError, match="does not go on from the head"):
+        trip(bench)
+    assert head(bench).digest == other.digest
+    assert known_records(bench.project)[-1].stage == "closed"
+    told = restore.plan_restore(bench.project, bench.run, "a/s0002")
+    restore.apply(bench.project, told, bench.told)
+    assert head(bench).num_timesteps == 400
+    assert "a_checkpoint_700_steps" not in stems(bench.tree.checkpoints)
+    restore.undo(bench.project, bench.run)
+    assert head(bench).digest == other.digest
+    assert sets.check_files(bench.tree.checkpoints, other) == ()
+
+
+def test_restoring_again_finds_it_there(bench):
+    trip(bench)
+    plan = restore.plan_restore(bench.project, bench.run)
+    assert (plan.moves, plan.exit_code) == (False, 0)
+    receipt = restore.apply(bench.project, plan, bench.told)
+    assert not receipt.progress
+    assert "has it all already" in bench.told.text
+
+
+def test_an_undo_is_not_undone(bench):
+    trip(bench)
+    trip(bench)
+    restore.undo(bench.project, bench.run)
+    assert head(bench).num_timesteps == 200
+    assert stems(bench.tree.checkpoints) == ["a_checkpoint_100_steps", "a_checkpoint_200_steps"]
+    with pytest.raises(NothingFoundError, match="undone already"):
+        restore.undo(bench.project, bench.run)
+    restore.apply(bench.project, restore.plan_restore(bench.project, bench.run), bench.told)
+    assert head(bench).num_timesteps == 400
+
+
+def test_an_undo_after_training_went_on_is_refused(bench):
+    trip(bench)
+    set_head(bench.tree, seal_set(bench.tree.checkpoints, 900))
+    with pytest.raises(LockedError, match="the last restore did not put there"):
+        restore.undo(bench.project, bench.run)
+
+
+def test_a_plain_file_of_the_same_name_goes_to_the_attic(bench):
+    bench.tree.checkpoints.mkdir(parents=True)
+    plan = launch.plan(bench.project, bench.run, LaunchOptions(fresh=True))
+    launch.start(bench.project, plan, bench.told)
+    mine = write_model(bench.tree.checkpoints / "a_checkpoint_200_steps.zip", 200, seed=99).read_bytes()
+    assert trip(bench).exit_code == 0
+    assert mine in [path.read_bytes() for path in bench.tree.attic.rglob("*.zip")]
+
+
+def test_a_tree_in_use_is_refused_quickly(bench):
+    from ckptsync.core import fsio
+
+    with fsio.locked(bench.tree.lock, what="it"), pytest.raises(LockedError):
+        trip(bench)
+
+
+def test_a_lying_manifest_in_the_outputs_is_refused(bench):
+    def lie(working: Path) -> None:
+        folder = working / "data/models/checkpoints"
+        manifest = sets.find(folder, "a_checkpoint_200_steps").manifest
+        from dataclasses import replace
+
+        rewrite_manifest(folder, manifest, signature=replace(manifest.signature, net_arch=[9, 9]))
+
+    bench.runner.script = Script(change=lie)
+    assert trip(bench).exit_code == 3
+    assert head(bench).num_timesteps == 100
