@@ -2,9 +2,9 @@
 
     python benchmarks/bench_zoo.py FOLDER
 
-Torch loads each `.pth` member with `weights_only=True`. Compared are the names and their order, shapes and dtypes of
-`policy.pth`, the number of tensors in the other members, and `num_timesteps` (with `data`, and with `index.json` where
-the folder has one). Ends with 1 when a file differs or is refused.
+Torch loads each `.pth` member with `weights_only=True`. Compared are names with their order, shapes and dtypes of all
+tensors in every member (nested names joined by dots), and `num_timesteps` (with `data`, and with `index.json` where the
+folder has one). Ends with 1 when a file differs or is refused.
 """
 
 from __future__ import annotations
@@ -21,17 +21,26 @@ from typing import Any
 
 from ckptsync.core.findings import Severity
 from ckptsync.core.readers import ModelReport, read_model
+from ckptsync.core.readers.allowed import Approval
+from ckptsync.core.readers.torch_file import read_torch
+from ckptsync.core.readers.window import Window
+
+Specs = list[tuple[str, tuple[int, ...], str]]
 
 
-def count_tensors(value: Any) -> int:
-    """Return how many tensors lie in nested dictionaries and lists."""
+def tensors_of(value: Any, name: str = "") -> Specs:
+    """Return name, shape and dtype of each tensor in nested dictionaries and lists."""
     import torch
 
     if isinstance(value, torch.Tensor):
-        return 1
+        return [(name, tuple(value.shape), str(value.dtype).removeprefix("torch."))]
     if isinstance(value, dict):
-        return sum(count_tensors(item) for item in value.values())
-    return sum(count_tensors(item) for item in value) if isinstance(value, list | tuple) else 0
+        items = list(value.items())
+    elif isinstance(value, list | tuple):
+        items = list(enumerate(value))
+    else:
+        return []
+    return [spec for key, item in items for spec in tensors_of(item, f"{name}.{key}" if name else str(key))]
 
 
 def differences(path: Path, report: ModelReport, index: dict[str, dict[str, Any]]) -> tuple[list[str], int]:
@@ -45,13 +54,15 @@ def differences(path: Path, report: ModelReport, index: dict[str, dict[str, Any]
         for member in archive.namelist():
             if not member.endswith(".pth"):
                 continue
-            value = torch.load(io.BytesIO(archive.read(member)), map_location="cpu", weights_only=True)
-            tensors += count_tensors(value)
-            if member == "policy.pth":
-                theirs = [(name, tuple(tensor.shape), str(tensor.dtype)) for name, tensor in value.items()]
-                ours = [(name, spec.shape, f"torch.{spec.dtype}") for name, spec in report.signature.parameters.items()]
-                found += [f"{a} is {b} to torch" for a, b in zip(ours, theirs, strict=False) if a != b]
-                found += [f"{len(ours)} tensors, {len(theirs)} to torch"] if len(ours) != len(theirs) else []
+            data = archive.read(member)
+            theirs = tensors_of(torch.load(io.BytesIO(data), map_location="cpu", weights_only=True))
+            read = read_torch(Window(data, 0, len(data), member), Approval()).parameters
+            ours = [(name, spec.shape, spec.dtype) for name, spec in read.items()]
+            tensors += len(theirs)
+            if ours != theirs:
+                found.append(f"{member}: {ours} here, {theirs} to torch")
+            if member == "policy.pth" and dict(report.signature.parameters) != dict(read):
+                found.append("the report's parameters are not those of policy.pth")
     expected = index.get(path.name, {})
     if report.num_timesteps != steps or expected.get("num_timesteps", steps) != steps:
         found.append(f"num_timesteps {report.num_timesteps}, {steps} in data, {expected.get('num_timesteps')} in index")

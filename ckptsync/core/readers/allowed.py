@@ -170,6 +170,10 @@ _QUIET_MODULES = frozenset(
     {"math", "cmath", "statistics", "typing", "collections", "enum", "dataclasses", "functools", "itertools", "numbers"}
 )
 
+_HARMLESS_IMPORTS = frozenset(
+    {"numpy", "math", "torch", "torch.nn", "torch.nn.functional", "gymnasium", "gym", "stable_baselines3"}
+)
+
 _HINT = "do not load this file with SB3 or torch unless you know who wrote it"
 _HINT_FUNCTION = "loading runs this code; if you wrote it, add its digest to 'trusted' in ckptsync.toml: {digest}"
 
@@ -233,7 +237,7 @@ def _severity(named: Global, called: bool, approval: Approval) -> Severity:
 
 def _harmless_import(call: Made) -> bool:
     """Whether a function by value needs a module that SB3 imports anyway."""
-    return call.args in (("numpy",), ("math",), ("torch",), ("gymnasium",), ("gym",), ("stable_baselines3",))
+    return len(call.args) == 1 and isinstance(call.args[0], str) and call.args[0] in _HARMLESS_IMPORTS
 
 
 def _misuse(call: Made, rules: Rules) -> str:

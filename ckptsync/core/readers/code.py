@@ -12,6 +12,7 @@ a code object's arguments is that of `cloudpickle.cloudpickle._code_reduce`.
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import Any, NamedTuple
 
 from . import limits
@@ -26,6 +27,8 @@ _CLASS_MAKERS = frozenset(
     for module in ("cloudpickle", "cloudpickle_fast")
     for name in ("_make_skeleton_class", "_make_skeleton_enum", "_rehydrate_skeleton_class", "_make_skel_class")
 )
+
+_TRACKER = re.compile(r"[0-9a-f]{32}")
 
 # byte code -> (names that it uses, number of closed-over variables, stack size, constants that must be in place)
 _OWN: dict[bytes, tuple[tuple[str, ...], int, int, dict[int, Any]]] = {}
@@ -147,6 +150,13 @@ def makes(call: Made) -> str:
     return ""
 
 
+def class_name(value: Any) -> str | None:
+    """Return the name of a class by value, or None for anything else."""
+    if isinstance(value, Made) and value.path in _CLASS_MAKERS:
+        return next((part for part in value.args if isinstance(part, str)), None)
+    return None
+
+
 def code_by_value(calls: list[Made], field: str) -> list[CodeByValue]:
     """List the functions and classes that a pickle carries by value.
 
@@ -175,8 +185,7 @@ def code_by_value(calls: list[Made], field: str) -> list[CodeByValue]:
             name = code.name if code is not None and isinstance(code.name, str) else "?"
             found[CodeByValue(field, name, _digest(call, budget), code is not None and _is_own(code))] = None
         elif call.path in _CLASS_MAKERS:
-            name = next((part for part in call.args if isinstance(part, str)), "?")
-            found[CodeByValue(field, name, _digest(call, budget), False)] = None
+            found[CodeByValue(field, class_name(call) or "?", _digest(call, budget), False)] = None
     return list(found)
 
 
@@ -222,6 +231,9 @@ def _describe(node: Any) -> tuple[bytes, list[Any]]:
     if isinstance(node, set | frozenset):
         return "".join(sorted(map(repr, node))).encode("utf-8", "surrogatepass"), []
     if isinstance(node, Made):
-        return node.path.encode("utf-8", "surrogatepass"), [node.args]
+        args = node.args
+        if node.path in _CLASS_MAKERS:  # cloudpickle numbers classes anew in each process
+            args = tuple(arg for arg in args if not (isinstance(arg, str) and _TRACKER.fullmatch(arg)))
+        return node.path.encode("utf-8", "surrogatepass"), [args]
     text = node.path if isinstance(node, Global) else repr(node)
     return text.encode("utf-8", "surrogatepass"), []

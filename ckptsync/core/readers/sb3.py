@@ -20,6 +20,7 @@ from ..signature import Signature, Space, TensorSpec
 from . import limits
 from .allowed import FIELDS, Approval, judge
 from .archive import Entry, check_bytes, unpack
+from .code import class_name
 from .inference import algorithm, expected_optimizers, net_arch
 from .pickle_program import Global, Program
 from .report import CodeByValue
@@ -170,8 +171,9 @@ def _read_data(
         program = _collect(content, _judge_field, value[_SERIALIZED], subject, approval, content)
         if program is None:
             continue
-        if name == "policy_class" and isinstance(program.value, Global):
-            policy = program.value
+        if name == "policy_class":
+            made = class_name(program.value)
+            policy = program.value if isinstance(program.value, Global) else Global("", made) if made else None
         elif name in ("observation_space", "action_space"):
             spaces[name] = read_space(program.value)
     return fields, policy, spaces

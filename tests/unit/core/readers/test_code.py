@@ -166,16 +166,34 @@ def test_code_with_an_odd_number_of_arguments_is_unknown(read: Read) -> None:
     assert [(item.name, item.known) for item in report.functions] == [("?", False)]
 
 
-def test_class_by_value_is_code_too(read: Read) -> None:
-    made = call(
-        *("cloudpickle.cloudpickle", "_make_skeleton_class", Pickle().named("builtins", "type"), "MyExtractor"),
-        *((), {"__module__": "__main__"}, "abc", None),
+def made_class(name: str, tracker: str) -> Pickle:
+    return call(
+        *("cloudpickle.cloudpickle", "_make_skeleton_class", Pickle().named("builtins", "type"), name),
+        *((), {"__module__": "__main__"}, tracker, None),
     )
-    report = read(sb3_file(policy_kwargs=Pickle().value({"features_extractor_class": made})))
+
+
+def test_class_by_value_is_code_too(read: Read) -> None:
+    kwargs = Pickle().value({"features_extractor_class": made_class("MyExtractor", "0" * 32)})
+    report = read(sb3_file(policy_kwargs=kwargs))
     assert [(item.field, item.name, item.known) for item in report.functions] == [
         ("data: policy_kwargs", "MyExtractor", False)
     ]
-    assert blockers(read(sb3_file(policy_kwargs=made), own=True)) == []
+    assert blockers(report) == [("pickle.function-by-value", "data: policy_kwargs")]
+    assert blockers(read(sb3_file(policy_kwargs=kwargs), own=True)) == []
+
+
+def test_digest_of_a_class_is_the_same_in_each_process(read: Read) -> None:
+    one, other, renamed = (
+        read(sb3_file(policy_class=made_class(name, tracker))).functions[0].digest
+        for name, tracker in [("A", "0123456789abcdef" * 2), ("A", "f" * 32), ("B", "f" * 32)]
+    )
+    assert one == other != renamed
+
+
+def test_policy_by_value_has_its_name(read: Read) -> None:
+    report = read(sb3_file(policy_class=made_class("MyPolicy", "f" * 32)), own=True)
+    assert (report.signature.policy, report.signature.algorithm) == ("MyPolicy", None)
 
 
 def test_modules_that_a_function_needs(read: Read) -> None:
