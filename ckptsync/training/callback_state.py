@@ -79,7 +79,6 @@ class CallbackState:
                 reasons.append(f"the callback {stored['class']} at {path} is not there")
             else:
                 vars(callback).update({name: _copy(value) for name, value in stored["values"].items()})
-        reasons += [f"the callback at {path} is new" for path in self._found if path not in state]
         return tuple(reasons)
 
     def _encoded(self, callback: BaseCallback) -> tuple[dict[str, Any], list[str]]:
