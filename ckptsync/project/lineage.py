@@ -130,6 +130,8 @@ def _started(record: SessionRecord, fields: Mapping[str, Any]) -> SessionRecord:
 
 
 def _finished(record: SessionRecord, fields: Mapping[str, Any]) -> SessionRecord:
+    if record.state is not None:  # two commands waited; the first has gone on since
+        return record
     seconds = record.seconds if record.seconds is not None else fields.get("seconds")
     return replace(record, stage="finished", state=fields["state"], message=fields["message"], seconds=seconds)
 

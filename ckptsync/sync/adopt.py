@@ -254,6 +254,7 @@ def _seal(run: RunConfig, tree: TrainingTree, adoptee: Adoptee, lineage: str, pa
         parent=parent.digest if parent is not None else None,
         captured="weights",
         captured_reasons=(_REASON,),
+        versions=report.versions,
         created_at=now(),
     )
     target = tree.checkpoints / name

@@ -156,6 +156,7 @@ def _listed(stored: StoredSet, head: str | None, cache: VerdictCache | None) -> 
             for entry in manifest.files
         ),
         signature=manifest.signature,
+        versions=manifest.versions,
         manifest=manifest,
     )
 

@@ -22,7 +22,7 @@ from ..project.config import Project, RunConfig
 from ..project.lineage import SessionRecord, next_generation, next_lineage, next_session
 from ..runners.base import Runner, SessionHandle, Submission
 from .beginning import Beginning, choose_beginning
-from .ledgers import known_records, open_ledger
+from .ledgers import find_record, known_records, open_ledger
 from .quarantine import move_to_quarantine
 from .reporting import Reporter
 from .runners import runner_for
@@ -240,7 +240,19 @@ def _bundle(project: Project, run: RunConfig, spec: SessionSpec) -> bytes:
 
 
 def start(project: Project, plan: LaunchPlan, reporter: Reporter) -> SessionHandle:
-    """Fix the session in the ledger, make the tree ready for it, and start it.
+    """Fix a session and start it.
+
+    Raises:
+        LockedError: another launch came first, or somebody works on the tree.
+    """
+    handle = submit(project, fix(project, plan, reporter), reporter, script=plan.script)
+    if handle is None:
+        raise CkptsyncError(f"{plan.spec.session} could not be started", hint=f"ckptsync launch {plan.spec.run}")
+    return handle
+
+
+def fix(project: Project, plan: LaunchPlan, reporter: Reporter) -> SessionRecord:
+    """Write the session into the ledger and make the tree ready for it; nothing is started yet.
 
     Raises:
         LockedError: another launch came first, or somebody works on the tree.
@@ -263,11 +275,7 @@ def start(project: Project, plan: LaunchPlan, reporter: Reporter) -> SessionHand
                 fell_back=plan.fell_back,
             )
         _set_broken_aside(project, run, plan, reporter)
-    record = next(r for r in known_records(project, run.name) if r.session == plan.spec.session)
-    handle = submit(project, record, reporter, script=plan.script)
-    if handle is None:
-        raise CkptsyncError(f"{plan.spec.session} could not be started", hint=f"ckptsync launch {run.name}")
-    return handle
+    return find_record(project, plan.spec.session)
 
 
 def _set_broken_aside(project: Project, run: RunConfig, plan: LaunchPlan, reporter: Reporter) -> None:

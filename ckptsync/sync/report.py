@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +47,11 @@ class CheckpointReport:
         signature: the network, or None when it could not be read.
         findings: everything that people should know.
         functions: code that lies in it by value.
+        versions: of Python and the libraries that wrote it.
         manifest: its seal, where sealed.
         content: digest over the tensors alone.
         not_checked: in words, what was not looked at.
         compared_with: in words, what it was compared with; None: with nothing.
-        torn: a save that was cut short: no checkpoint, and no part of any verdict.
     """
 
     path: Path
@@ -65,11 +66,11 @@ class CheckpointReport:
     signature: Signature | None = None
     findings: tuple[Finding, ...] = ()
     functions: tuple[CodeByValue, ...] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
     manifest: Manifest | None = None
     content: str | None = None
     not_checked: tuple[str, ...] = ()
     compared_with: str | None = None
-    torn: bool = False
 
     @property
     def good(self) -> bool:
@@ -96,6 +97,7 @@ class CheckpointReport:
             "generation": manifest.generation if manifest else None,
             "session": manifest.session if manifest else None,
             "fidelity": fidelity,
+            "versions": dict(self.versions),
             "created_at": manifest.created_at if manifest else None,
             "content": self.content,
             "functions": [

@@ -207,7 +207,8 @@ def _plan_scenario(
         return part
     newest = good[0].manifest
     here = sealed(stored, scenario)
-    current = here[place.head.digest].manifest if place.head is not None else None
+    # Where the head is damaged or its set is gone, the newest seal of the tree stands for it
+    current = next((c.manifest for c in place.candidates if c.manifest is not None), None)
     if current is not None and not told and not succession.descends(newest, current):
         ahead = succession.descends(current, newest)
         if ahead:

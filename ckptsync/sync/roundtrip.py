@@ -16,7 +16,7 @@ from ..project.config import Project, RunConfig
 from ..project.lineage import SessionRecord, unsettled
 from ..runners.base import SessionState, SessionStatus
 from .fetch import fetch
-from .launch import LaunchOptions, LaunchPlan, plan, start, submit
+from .launch import LaunchOptions, LaunchPlan, fix, plan, submit
 from .ledgers import find_record, known_records, open_ledger
 from .outputs import Outputs, judge_outputs
 from .receipts import RestoreReceipt
@@ -108,7 +108,7 @@ def run(
     for scenario, begun in launch_plan.resumes.items():
         where = f"goes on from {begun[0]} ({begun[1]:,} steps)" if begun else "begins from zero"
         reporter.line(f"{launch_plan.spec.session}: {scenario} {where}")
-    start(project, launch_plan, reporter)
+    fix(project, launch_plan, reporter)
     result = _carry_on(project, run, launch_plan.spec.session, detach=detach, reporter=reporter, plan=launch_plan)
     if result is None:
         raise NothingFoundError(f"{launch_plan.spec.session} is gone", hint=f"ckptsync status {run.name}")
@@ -136,6 +136,7 @@ class _Trip:
     run: RunConfig
     session: str
     reporter: Reporter
+    script: bytes | None = None
     status: SessionStatus | None = None
     outputs: Outputs | None = None
     receipt: RestoreReceipt | None = None
@@ -146,7 +147,7 @@ class _Trip:
         return find_record(self.project, self.session)
 
     def submit(self, record: SessionRecord) -> None:
-        submit(self.project, record, self.reporter)
+        submit(self.project, record, self.reporter, script=self.script)
 
     def wait(self, record: SessionRecord) -> None:
         self.status = wait(self.project, self.session, reporter=self.reporter)
@@ -159,6 +160,10 @@ class _Trip:
 
     def verify(self, record: SessionRecord) -> None:
         self.outputs = judge_outputs(self.project, self.run, record)
+        for plain in self.outputs.unsealed:
+            self.reporter.warn(
+                f"{plain.model_path} has no seal, so it is not restored; 'ckptsync adopt' takes such files"
+            )
         verdict = self.outputs.verdict
         if verdict is None:
             self.close("it left no sealed checkpoint")
@@ -204,7 +209,7 @@ def _carry_on(
     plan: LaunchPlan | None = None,
 ) -> RoundTrip | None:
     """Take a session from where it is to its end; None when it was never started and is closed now."""
-    trip = _Trip(project, run, session, reporter)
+    trip = _Trip(project, run, session, reporter, plan.script if plan is not None else None)
     never_started = trip.record.stage == "planned"
     come_back = f"ckptsync wait {run.name}"
     try:

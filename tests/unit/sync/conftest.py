@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 from support.projects import CONFIG, Script, ScriptedRunner, Told, make_project
 
-from ckptsync.project.config import Project
-from ckptsync.sync import runners
+from ckptsync.core.layout import TrainingTree
+from ckptsync.project.config import Project, RunConfig
+from ckptsync.sync import launch, runners
+from ckptsync.sync.launch import LaunchOptions
 from ckptsync.sync.ledgers import find_record
 
 
 class Bench:
     """A project, its runner and what was said."""
 
-    def __init__(self, folder: Path, config: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, folder: Path, config: str) -> None:
         self.project: Project = make_project(folder / "project", config)
         self.told = Told()
         self.runner = ScriptedRunner(folder / "away", Script(), lambda s: find_record(self.project, s).spec)
-        monkeypatch.setitem(runners.RUNNERS, "scripted", lambda project, settings: self.runner)
 
     @property
-    def run(self):
+    def run(self) -> RunConfig:
         """The only run."""
         return self.project.run(None)
 
     @property
-    def tree(self):
+    def tree(self) -> TrainingTree:
         """Its tree."""
         return self.project.tree(self.run)
 
@@ -36,7 +38,18 @@ class Bench:
         self.project = make_project(self.project.root, config)
 
 
+@pytest.fixture(scope="session")
+def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a first launch has packed; packing it again for each test would take most of their time."""
+    bench = Bench(tmp_path_factory.mktemp("packed"), CONFIG)
+    launch.plan(bench.project, bench.run, LaunchOptions())
+    return bench.project.layout.cache
+
+
 @pytest.fixture
-def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+def bench(fast_folder: Path, packed: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     """A bench with the usual configuration."""
-    return Bench(tmp_path, CONFIG, monkeypatch)
+    bench = Bench(fast_folder, CONFIG)
+    shutil.copytree(packed, bench.project.layout.cache)
+    monkeypatch.setitem(runners.RUNNERS, "scripted", lambda project, settings: bench.runner)
+    return bench
