@@ -73,7 +73,7 @@ class Course:
         self.begun_at = resume.num_timesteps if resume else 0
         self._trained_before = parent.metrics.get("training_seconds", 0.0) if parent else 0.0
         self._begun = self._passed = self._saved_at = time.monotonic()
-        self._last_saved = self.begun_at
+        self.last_saved = self.begun_at
         self._slowest_save = 0.0
         self._failures = 0
         self._retry_at = 0.0
@@ -126,7 +126,7 @@ class Course:
         numbers = finite(values)
         score = numbers.get(SCORE)
         best = self._keeper.best.score if self._keeper.best else None
-        moment = Moment(num_timesteps, self._last_saved, time.monotonic() - self._saved_at, score, best, cause)
+        moment = Moment(num_timesteps, self.last_saved, time.monotonic() - self._saved_at, score, best, cause)
         kind = kind_to_save(self._around.policy, moment)
         if kind is not None and (cause is not None or time.monotonic() >= self._retry_at):
             self.save(num_timesteps, draft, kind, numbers, must=cause is not None)
@@ -181,7 +181,7 @@ class Course:
             if must or not isinstance(error, CkptsyncError | OSError):
                 raise
             return None
-        self._last_saved, self._saved_at = num_timesteps, time.monotonic()
+        self.last_saved, self._saved_at = num_timesteps, time.monotonic()
         self._slowest_save = max(self._slowest_save, saved.seconds)
         self.checkpoints += 1
         manifest = saved.manifest

@@ -26,9 +26,10 @@ if TYPE_CHECKING:
     from .resume import Resume
     from .scenario import Outcome, Scenario
 
-# The point that is kept in memory costs at most about this share of the time ...
+# A point is kept in memory at every rollout of an on-policy algorithm. Off-policy rollouts are a few steps, so
+# there it costs at most about this share of the time ...
 _KEEP_SHARE = 0.02
-# ... and a full replay buffer can be rolled back by so many rows
+# ... but comes often enough that a full replay buffer can be rolled back by these rows
 _KEEP_ROWS = 256
 # How long a signal waits for the next clean point before training stops at the kept one
 _SIGNAL_PATIENCE = 2.0
@@ -225,8 +226,7 @@ class Trainer:
 
     def _keep(self) -> None:
         buffer = getattr(self.model, "replay_buffer", None)
-        rows = 0 if self._kept is None else self._rows_since(self._kept)
-        if time.monotonic() < self._keep_at and (buffer is None or rows < _KEEP_ROWS // 2):
+        if buffer is not None and self._kept is not None and not self._keep_is_due(self._kept):
             return
         started = time.monotonic()
         moment = None
@@ -237,6 +237,11 @@ class Trainer:
         self._kept = _Kept(self.model.num_timesteps, copied_tensors(self.model), state, blob, moment)
         ended = time.monotonic()
         self._keep_at = ended + (ended - started) / _KEEP_SHARE
+
+    def _keep_is_due(self, kept: _Kept) -> bool:
+        # Never older than the newest sealed set: rolling back must not lose what is on disk
+        sealed_here = self._scenario.course.last_saved == self.model.num_timesteps
+        return sealed_here or time.monotonic() >= self._keep_at or self._rows_since(kept) >= _KEEP_ROWS // 2
 
     def _rows_since(self, kept: _Kept) -> int:
         return int((self.model.num_timesteps - kept.num_timesteps) // self.model.n_envs)
