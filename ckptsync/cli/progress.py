@@ -23,11 +23,13 @@ class Reporter:
     Args:
         output: where it goes.
         clock: seconds that only grow.
+        bar_delay: what takes fewer seconds gets no bar.
     """
 
-    def __init__(self, output: Output, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, output: Output, *, clock: Callable[[], float] = time.monotonic, bar_delay: float = 0.5) -> None:
         self._output = output
         self._clock = clock
+        self._bar_delay = bar_delay
         self._bars: list[tqdm[Any]] = []
 
     def line(self, text: str) -> None:
@@ -55,7 +57,13 @@ class Reporter:
         from tqdm import tqdm
 
         with tqdm(
-            total=total, desc=text.escape(label), unit=unit, unit_scale=True, leave=False, file=self._output.err
+            total=total,
+            desc=text.escape(label),
+            unit=unit if unit == "B" else f" {unit}",
+            unit_scale=unit == "B",
+            leave=False,
+            delay=self._bar_delay,
+            file=self._output.err,
         ) as bar:
             self._bars.append(bar)
             try:

@@ -176,7 +176,8 @@ def restore_planned(plan: RestorePlan) -> Iterator[Line]:
             yield f"    head: stays {before}"
         yield from (["  ", *text.parts_of(note)] for note in _notes(part.notes))
     if any(part.behind for part in plan.scenarios.values()):
-        yield next_line(f"ckptsync restore {plan.run} --session {plan.session}, to do it on purpose")
+        yield "naming the session does it on purpose; the newer sets go to the attic"
+        yield next_line(f"ckptsync restore {plan.run} --session {plan.session}")
 
 
 def restored(receipt: RestoreReceipt, *, dry_run: bool = False) -> Iterator[Line]:

@@ -53,10 +53,19 @@ def test_quiet_means_no_progress() -> None:
 def test_a_terminal_gets_a_bar_and_lines_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     err = Terminal()
-    reporter = Reporter(Output(out=io.StringIO(), err=err))
+    reporter = Reporter(Output(out=io.StringIO(), err=err), bar_delay=0)
     with reporter.progress("evil\nlabel", 10, unit="steps") as meter:
         meter.set(5)
         reporter.line("a line")
         meter.advance(5)
     assert "evil\\nlabel" in err.getvalue()
     assert "a line\n" in err.getvalue()
+    assert "5/10" in err.getvalue()
+
+
+def test_what_is_quick_gets_no_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    err = Terminal()
+    with Reporter(Output(out=io.StringIO(), err=err)).progress("quick", 10) as meter:
+        meter.advance(10)
+    assert "quick" not in err.getvalue()
