@@ -18,8 +18,8 @@ DEMO := demo
 demo: $(READY)
 	rm -rf $(DEMO) && mkdir $(DEMO)
 	cd $(DEMO) && ../$(BIN)/ckptsync init --kernel cartpole_ppo
-	cd $(DEMO) && ../$(BIN)/ckptsync launch --quick
-	cd $(DEMO) && ../$(BIN)/ckptsync launch --quick
+	cd $(DEMO) && $(ENVIRONMENT) ../$(BIN)/ckptsync launch --quick
+	cd $(DEMO) && $(ENVIRONMENT) ../$(BIN)/ckptsync launch --quick
 	cd $(DEMO) && ../$(BIN)/ckptsync status
 
 test: $(READY)
