@@ -1,7 +1,7 @@
 """What passes between a project and a session: the specification going in, events and the end marker coming out.
 
 session specification   JSON inside the kernel script; `boot` hands it to the script by a file
-events.jsonl            one line each: boot, start, save, retained, end, warning; written as things happen
+events.jsonl            one line each: boot, start, save, removed, end, warning, script; written as things happen
 session_info.json       the end marker, written last, so its presence says that the session ended by itself
 """
 

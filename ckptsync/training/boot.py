@@ -58,6 +58,7 @@ class _Boot:
         self._started = started
         self._tree = TrainingTree(working / spec.tree)
         self._log = EventLog(working / EVENTS_NAME, spec.session)
+        self._script_seconds = 0.0
 
     def run(self) -> int:
         spec = self._spec
@@ -65,7 +66,9 @@ class _Boot:
         self._log.write("boot", run=spec.run, generation=spec.generation, versions=current_versions())
         try:
             self._lay_tree()
+            begun = time.monotonic()
             end = run_child(self._command(), self._environment(), seconds=self._seconds_left())
+            self._script_seconds = time.monotonic() - begun
         except CkptsyncError as error:
             end = _failure(error)
         # From here on the session is ending already: another request to stop must not cut the end marker off
@@ -118,6 +121,7 @@ class _Boot:
         error = None if stopped_in_time else end.error
         try:
             self._seal(end, stopped_in_time)
+            self._log.write("script", exit_code=end.exit_code, seconds=round(self._script_seconds, 3))
             events = read_events(self._working / EVENTS_NAME)
         except CkptsyncError as failed:
             _say(f"[CKPTSYNC] ERROR: {failed.message}")
