@@ -49,7 +49,7 @@ class TensorSpec:
         if not isinstance(value, dict) or not isinstance(value.get("dtype"), str):
             raise ValueError(f"not a tensor specification: {value!r}")
         shape = value.get("shape")
-        if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
+        if not isinstance(shape, list) or not set(map(type, shape)) <= {int} or min(shape, default=0) < 0:
             raise ValueError(f"not a shape: {shape!r}")
         return cls(tuple(shape), value["dtype"])
 
