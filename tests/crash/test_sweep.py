@@ -37,6 +37,8 @@ class Sweep:
         where = f"{case.name}: {strike} at {outcome.calls[-1:]}"
         if strike.mode in ("kill", "torn"):
             assert outcome.killed, where
+        elif outcome.killed:
+            assert strike.kill_at == len(outcome.calls), where
         else:
             self._assert_told(outcome, root, strike.at, where)
         try:
@@ -81,7 +83,7 @@ def strikes(calls: list[str]) -> Iterator[Strike]:
             yield Strike(at, "lasting", number)
 
 
-@pytest.mark.parametrize("case", crashcases.SMALL, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", crashcases.sample())
 def test_no_strike_loses_or_tears_anything(case: Case, fast_folder: Path) -> None:
     sweep = Sweep(case, fast_folder)
     # Every call is struck in one way here, in turn; `make prove` strikes every call in every way
@@ -110,6 +112,25 @@ def test_no_strike_at_all_loses_or_tears_anything(case: Case, fast_folder: Path)
             broken.append(str(error))
     figures.record(f"strikes: {case.name}", calls=len(sweep.calls), points=len(every), broken=len(broken))
     assert not broken, broken[0]
+
+
+@pytest.mark.parametrize(
+    "case", [crashcases.copy(members=2, link=False), crashcases.save(before=1, members=1)], ids=lambda case: case.name
+)
+def test_a_kill_while_cleaning_up_after_an_error_loses_and_tears_nothing(case: Case, fast_folder: Path) -> None:
+    sweep = Sweep(case, fast_folder)
+    for at in range(1, len(sweep.calls) + 1):
+        sweep.strike(Strike(at, "once", errno.EIO, kill_at=at + 1 + at % 4))
+
+
+@pytest.mark.prove
+def test_every_kill_while_cleaning_up_loses_and_tears_nothing(fast_folder: Path) -> None:
+    case = crashcases.bring_home(count=1, members=3)
+    sweep = Sweep(case, fast_folder)
+    points = [(at, kill) for at in range(1, len(sweep.calls) + 1) for kill in range(at + 1, at + 9)]
+    for at, kill in points:
+        sweep.strike(Strike(at, "once", errno.EIO, kill_at=kill))
+    figures.record("errors, then a kill", calls=len(sweep.calls), points=len(points), broken=0)
 
 
 def test_a_killed_child_is_told_from_one_that_ended(fast_folder: Path) -> None:

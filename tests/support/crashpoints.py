@@ -36,11 +36,13 @@ class Strike:
         at: number of the call, from 1.
         mode: `kill`, `torn`, `once` or `lasting`.
         errno: for `once` and `lasting`.
+        kill_at: a later call before which the process is killed, while it cleans up; 0: none.
     """
 
     at: int
     mode: str
     errno: int = 0
+    kill_at: int = 0
 
 
 @dataclass
@@ -107,6 +109,8 @@ def _in_child(operation: Operation, strike: Strike | None, pipe: int) -> NoRetur
 
 
 def _strike(strike: Strike, count: int, call: Call) -> None:
+    if count == strike.kill_at:
+        os.kill(os.getpid(), signal.SIGKILL)
     if strike.mode in ("kill", "torn"):
         if count == strike.at:
             if strike.mode == "torn":

@@ -1,7 +1,8 @@
 """A power cut without a power switch: replays what an operation did on a model of a disk that keeps what was synced.
 
 The model promises no more than POSIX does. The bytes of a file are safe once the file was synced, a name
-once its folder was. Anything else may have reached the disk or not, each change for itself, in any order.
+once its folder was. Anything else may have reached the disk or not, each change for itself, in any order;
+only a rename within one folder is one change.
 """
 
 from __future__ import annotations
@@ -26,10 +27,19 @@ class File:
 
 @dataclass(eq=False)
 class Folder:
-    """The names in a folder as programs see them, and as they are safe on the disk."""
+    """The names in a folder as programs see them, and as they are safe on the disk.
+
+    `tied`: groups of names that renames have tied together since the folder was synced.
+    """
 
     names: dict[str, File | Folder] = field(default_factory=dict)
     safe: dict[str, File | Folder] = field(default_factory=dict)
+    tied: list[set[str]] = field(default_factory=list)
+
+    def tie(self, one: str, other: str) -> None:
+        """Let two names, and all that are tied to them, change together."""
+        group = {one, other}.union(*(tied for tied in self.tied if tied & {one, other}))
+        self.tied = [tied for tied in self.tied if not tied & group] + [group]
 
 
 @dataclass(frozen=True)
@@ -97,7 +107,7 @@ def _apply(disk: Folder, root: Path, call: Call, content: bytes) -> None:
     elif call.name == "fsync":
         found = folder.names[name] if name else folder
         if isinstance(found, Folder):
-            found.safe = dict(found.names)
+            found.safe, found.tied = dict(found.names), []
         else:
             found.safe = found.content
     elif call.name == "mkdir":
@@ -109,6 +119,8 @@ def _apply(disk: Folder, root: Path, call: Call, content: bytes) -> None:
         folder.names[name] = origin.names[old]
         if call.name == "rename":
             del origin.names[old]
+            if origin is folder:
+                folder.tie(old, name)
 
 
 def _find(disk: Folder, root: Path, path: str) -> tuple[Folder, str]:
@@ -131,9 +143,11 @@ def _file(folder: Folder, name: str) -> File:
 
 def _materialise(folder: Folder, target: Path, choose: Callable[[], bool]) -> None:
     os.makedirs(target)
+    chosen = [(group, choose()) for group in folder.tied]
     for name in sorted(folder.names.keys() | folder.safe.keys()):
         new, old = folder.names.get(name), folder.safe.get(name)
-        found = new if new is old or choose() else old
+        happened = next((happened for group, happened in chosen if name in group), None)
+        found = new if new is old or (choose() if happened is None else happened) else old
         if isinstance(found, Folder):
             _materialise(found, target / name, choose)
         elif found is not None:
