@@ -12,8 +12,8 @@ from collections.abc import Collection
 from typing import NamedTuple
 
 from ..findings import Finding, Severity
-from .code import BUILTIN_TYPE, MAKERS, code_by_value, makes
-from .pickle_program import Global, Made, Program, walk
+from .code import BUILTIN_TYPE, CODE_SOURCES, MAKERS, code_by_value, makes, type_name
+from .pickle_program import Global, Made, Program
 from .report import CodeByValue
 
 
@@ -39,16 +39,14 @@ class _Names(NamedTuple):
     paths: frozenset[str]
     families: tuple[_Family, ...] = ()
 
-    def __contains__(self, named: object) -> bool:
-        return isinstance(named, Global) and (
-            named.path in self.paths
-            or any(
-                named.module.startswith(start)
-                and named.name.endswith(endings)
-                and named.name.isidentifier()
-                and named.name[0].isupper()
-                for start, endings in self.families
-            )
+    def has(self, named: Global) -> bool:
+        """Whether a global is one of them."""
+        return named.path in self.paths or any(
+            named.module.startswith(start)
+            and named.name.endswith(endings)
+            and named.name.isidentifier()
+            and named.name[0].isupper()
+            for start, endings in self.families
         )
 
 
@@ -81,6 +79,7 @@ _NUMPY_FUNCTIONS = frozenset({"_codecs.encode"}) | _paths(
     numpy__core__numeric="_frombuffer",
     numpy___core__numeric="_frombuffer",
 )
+_RECONSTRUCT = _paths(numpy__core__multiarray="_reconstruct", numpy___core__multiarray="_reconstruct")
 _TENSOR_FUNCTIONS = _paths(torch___utils="_rebuild_tensor_v2 _rebuild_parameter")
 _NUMBER_TYPES = "int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64"
 _NUMBERS = _paths(
@@ -165,6 +164,9 @@ FIELDS = Rules(
     code=True,
 )
 
+# calls of these are allowed with some arguments only
+_LOOKED_INTO = BUILTIN_TYPE | _SUBIMPORT | {"operator.getitem"} | _RECONSTRUCT
+
 # parts of the standard library that users' own schedules and classes name, and that act on nothing outside
 _QUIET_MODULES = frozenset(
     {"math", "cmath", "statistics", "typing", "collections", "enum", "dataclasses", "functools", "itertools", "numbers"}
@@ -191,17 +193,24 @@ def judge(program: Program, subject: str, rules: Rules, approval: Approval) -> t
         The findings (a blocker for each foreign global; a note where the file is this run's own and the global is no
         part of the standard library), and the code by value.
     """
-    called = {call.callee for call in program.calls if isinstance(call.callee, Global)}
-    run = {call.callee for call in program.calls if isinstance(call.callee, Global) and not call.new}
-    left = {value for value in walk([program.value, program.calls], subject) if isinstance(value, Global)}
+    made: set[Global] = set()
+    run: set[Global] = set()
+    unusual: list[Made] = []
+    for call in program.calls:
+        if isinstance(call.callee, Global):
+            (made if call.new else run).add(call.callee)
+            if call.callee.path not in _LOOKED_INTO:
+                continue
+        unusual.append(call)
     findings = []
-    for named in program.globals:
-        if not _allowed(named, named in called, named in left, rules):
+    for named, left in program.globals.items():
+        if not _allowed(named, named in run or named in made, left > 0, rules):
             severity = _severity(named, named in run, approval)
             findings.append(Finding("pickle.foreign-global", severity, subject, None, named.path, _HINT))
-    functions = code_by_value(program.calls, subject)
+    has_code = any(named.path in CODE_SOURCES for named in program.globals)
+    functions = code_by_value(program.calls, subject) if has_code else []
     approved = approval.own or all(function.known or function.digest in approval.trusted for function in functions)
-    for call in program.calls:
+    for call in unusual:
         misuse = _misuse(call, rules)
         if misuse:
             findings.append(Finding("pickle.foreign-global", Severity.BLOCKER, subject, None, misuse, _HINT))
@@ -221,10 +230,10 @@ def judge(program: Program, subject: str, rules: Rules, approval: Approval) -> t
 
 def _allowed(named: Global, called: bool, left: bool, rules: Rules) -> bool:
     if named.path in rules.functions:
-        return not left or named in rules.classes
+        return not left or rules.classes.has(named)
     if rules.code and named.module == "types" and named.name in MAKERS:
         return not left
-    return named in rules.makers or (not called and named in rules.classes)
+    return rules.makers.has(named) or (not called and rules.classes.has(named))
 
 
 def _severity(named: Global, called: bool, approval: Approval) -> Severity:
@@ -244,12 +253,12 @@ def _misuse(call: Made, rules: Rules) -> str:
     """Say what is wrong with a call of something allowed, or return an empty text."""
     if not isinstance(call.callee, Global):
         return "" if rules.code and makes(call) else "a call of something that the pickle itself makes"
-    if call.path in BUILTIN_TYPE and (len(call.args) != 1 or call.args[0] not in MAKERS):
+    if call.path in BUILTIN_TYPE and not type_name(call):
         return f"{call.path} of another type"
     if call.path == "operator.getitem" and not (
         call.args and isinstance(call.args[0], Global) and call.args[0].module == "typing"
     ):
         return f"{call.path} of what is no annotation"
-    if call.path.endswith(".multiarray._reconstruct") and (len(call.args) != 3 or call.args[1] != (0,)):
+    if call.path in _RECONSTRUCT and (len(call.args) != 3 or call.args[1] != (0,)):
         return f"{call.path} of an array that is not empty"
     return ""

@@ -11,6 +11,7 @@ descriptor behind each record (caffe2/serialize/inline_container.cc).
 
 from __future__ import annotations
 
+import re
 import stat
 import struct
 import zlib
@@ -25,6 +26,8 @@ _END64 = struct.Struct("<4sQ2H2L4Q")
 _LOCATOR64 = struct.Struct("<4sLQL")
 _CENTRAL = struct.Struct("<4s6H3L5H2L")
 _LOCAL = struct.Struct("<4s5H3L2H")
+_PLAIN_NAME = re.compile(r"(?:[A-Za-z0-9_.]*[A-Za-z0-9_]/)*[A-Za-z0-9_.]*[A-Za-z0-9_]")  # most of them; no part is "."
+_HEAD_BYTES = 192
 _NO16, _NO32 = 0xFFFF, 0xFFFFFFFF
 
 _STORED, _DEFLATED = 0, 8
@@ -192,11 +195,12 @@ def _plain_name(window: Window, raw: bytes, flags: int) -> str:
         name = raw.decode("utf-8" if flags & _UTF8 else "ascii")
     except UnicodeDecodeError:
         raise refuse("archive.unsafe-name", window.name, "a name in ASCII or UTF-8", repr(raw[:80])) from None
+    if len(raw) <= limits.MAX_NAME_BYTES and _PLAIN_NAME.fullmatch(name) and ".." not in name:
+        return name
     if name.endswith("/"):
         raise refuse("archive.special-member", window.name, "a file", f"folder {name!r}")
-    parts = name.split("/")
     if (
-        any(part in ("", ".", "..") for part in parts)
+        any(part in ("", ".", "..") for part in name.split("/"))
         or "\\" in name
         or ":" in name
         or not name.isprintable()
@@ -225,6 +229,8 @@ def _extras(subject: str, extra: bytes) -> Iterator[tuple[int, bytes]]:
 
 def _wide_sizes(subject: str, extra: bytes, size: int, packed: int, header: int = 0) -> tuple[int, int, int]:
     """Return the sizes and offset, taken from the zip64 field where the narrow ones are full."""
+    if not extra:
+        return size, packed, header
     narrow = (size, packed, header)
     body = b""
     for kind, content in _extras(subject, extra):
@@ -232,6 +238,8 @@ def _wide_sizes(subject: str, extra: bytes, size: int, packed: int, header: int 
             if body or len(content) % 8:
                 raise refuse("archive.damaged", subject, "one zip64 field", "another")
             body = content
+    if not body:
+        return size, packed, header
     wide = list(struct.unpack(f"<{len(body) // 8}Q", body))
     values = [wide.pop(0) if value == _NO32 and wide else value for value in narrow]
     # some writers repeat sizes that would have fitted; they must say the same
@@ -243,11 +251,14 @@ def _wide_sizes(subject: str, extra: bytes, size: int, packed: int, header: int 
 def _check_local(window: Window, entry: Entry, following: int) -> int:
     """Compare the local header with the directory; return where the member's bytes begin."""
     subject = window.subject(entry.name)
-    fields = _LOCAL.unpack(window.read(entry.header, _LOCAL.size))
-    magic, version, flags, method, time, date, crc, packed, size, name_size, extra_size = fields
-    if magic != b"PK\x03\x04":
+    # one reading takes the fixed part, the name and most often all of the extra field
+    head = window.read(entry.header, min(_HEAD_BYTES, window.size - entry.header))
+    if len(head) < _LOCAL.size or head[:4] != b"PK\x03\x04":
         raise refuse("archive.damaged", subject, "a local header", "something else")
-    behind = window.read(entry.header + _LOCAL.size, name_size + extra_size)
+    _, version, flags, method, time, date, crc, packed, size, name_size, extra_size = _LOCAL.unpack_from(head)
+    behind = head[_LOCAL.size : _LOCAL.size + name_size + extra_size]
+    if len(behind) < name_size + extra_size:
+        behind = window.read(entry.header + _LOCAL.size, name_size + extra_size)
     size, packed, _ = _wide_sizes(subject, behind[name_size:], size, packed)
     found = (behind[:name_size], version, flags, method, date << 16 | time)
     if found != (entry.raw_name, entry.version, entry.flags, entry.method, entry.stamp):

@@ -28,6 +28,7 @@ _CLASS_MAKERS = frozenset(
     for name in ("_make_skeleton_class", "_make_skeleton_enum", "_rehydrate_skeleton_class", "_make_skel_class")
 )
 
+CODE_SOURCES = BUILTIN_TYPE | _CLASS_MAKERS | {"types.CodeType"}
 _TRACKER = re.compile(r"[0-9a-f]{32}")
 
 # byte code -> (names that it uses, number of closed-over variables, stack size, constants that must be in place)
@@ -143,11 +144,17 @@ def is_code(call: Made) -> bool:
 def makes(call: Made) -> str:
     """Return which of Python's internal types a call makes an object of (`CodeType` ...), or an empty text."""
     callee = call.callee
-    if isinstance(callee, Made) and callee.path in BUILTIN_TYPE and len(callee.args) == 1:
-        return callee.args[0] if callee.args[0] in MAKERS else ""
+    if isinstance(callee, Made) and callee.path in BUILTIN_TYPE:
+        return type_name(callee)
     if isinstance(callee, Global) and callee.module == "types" and callee.name in MAKERS:
         return callee.name
     return ""
+
+
+def type_name(call: Made) -> str:
+    """Return the internal type that a call of cloudpickle's `_builtin_type` gives, or an empty text."""
+    name = call.args[0] if len(call.args) == 1 else None
+    return name if isinstance(name, str) and name in MAKERS else ""
 
 
 def class_name(value: Any) -> str | None:

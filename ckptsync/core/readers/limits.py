@@ -14,7 +14,6 @@ IN_MEMORY_BYTES = 16 * MIB  # smaller files and unpacked members are kept in mem
 MAX_PICKLE_BYTES = 64 * MIB
 MAX_PICKLE_STEPS = 2_000_000  # some 60,000 tensors
 MAX_PICKLE_INTEGER_BYTES = 1024
-MAX_WALK_STEPS = 4_000_000
 MAX_STATE_CONTAINERS = 100_000  # tensors, dictionaries and lists in one torch file
 MAX_CODE_NODES = 100_000
 

@@ -18,24 +18,14 @@ from .window import refuse
 
 
 class Global:
-    """A name that a pickle would import: `module.name`."""
+    """A name that a pickle would import: `module.name`. One program has one object for each name."""
 
-    __slots__ = ("module", "name")
+    __slots__ = ("module", "name", "path")
 
     def __init__(self, module: str, name: str) -> None:
         self.module = module
         self.name = name
-
-    @property
-    def path(self) -> str:
-        """`module.name`."""
-        return f"{self.module}.{self.name}"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Global) and (self.module, self.name) == (other.module, other.name)
-
-    def __hash__(self) -> int:
-        return hash((self.module, self.name))
+        self.path = f"{module}.{name}"
 
 
 class Made:
@@ -83,8 +73,9 @@ class Program:
     Attributes:
         value: the inert value that the pickle leaves.
         end: the position behind its STOP.
-        globals: every global that is named.
+        globals: every global that is named, with how often it is left as a value and not called.
         calls: every call, in the order in which they would happen (also of those whose result is dropped).
+        stored: every persistent id.
 
     Raises:
         RefusedError: `pickle.damaged`, `pickle.forbidden-opcode`, `pickle.bomb` or `format.too-large`.
@@ -97,8 +88,10 @@ class Program:
         self._stack: list[Any] = []
         self._marks: list[list[Any]] = []
         self._memo: dict[int, Any] = {}
-        self.globals: dict[Global, None] = {}
+        self._names: dict[tuple[str, str], Global] = {}
+        self.globals: dict[Global, int] = {}
         self.calls: list[Made] = []
+        self.stored: list[Stored] = []
         try:
             self.value = self._run()
         except (IndexError, struct.error):
@@ -110,20 +103,51 @@ class Program:
         self.end = self._position
 
     def _run(self) -> Any:
-        data = self._data
-        table = _TABLE
+        data, table, memo, marks = self._data, _TABLE, self._memo, self._marks
+        at, stack = self._position, self._stack
         for _ in range(limits.MAX_PICKLE_STEPS):
-            code = data[self._position]
-            self._position += 1
-            if code == 0x2E:  # STOP
-                value = self._stack.pop()
-                if self._stack or self._marks:
+            code = data[at]
+            # the most frequent instructions come first and are written out, for they are most of the work
+            if code == 0x94:  # MEMOIZE
+                memo[len(memo)] = stack[-1]
+                at += 1
+            elif code == 0x71:  # BINPUT
+                memo[data[at + 1]] = stack[-1]
+                at += 2
+            elif code == 0x68:  # BINGET
+                self._push_again(memo[data[at + 1]])
+                at += 2
+            elif code == 0x4B:  # BININT1
+                stack.append(data[at + 1])
+                at += 2
+            elif code == 0x28:  # MARK
+                marks.append(stack)
+                stack = self._stack = []
+                at += 1
+            elif code == 0x74:  # TUPLE
+                items = tuple(stack)
+                stack = self._stack = marks.pop()
+                stack.append(items)
+                at += 1
+            elif code == 0x58 or code == 0x8C:  # BINUNICODE, SHORT_BINUNICODE
+                begin = at + 5 if code == 0x58 else at + 2
+                at = begin + int.from_bytes(data[at + 1 : begin], "little")
+                if at > len(data):
+                    raise IndexError
+                stack.append(data[begin:at].decode("utf-8", "surrogatepass"))
+            elif code == 0x2E:  # STOP
+                self._position = at + 1
+                value = stack.pop()
+                if stack or marks:
                     self._damaged("one value at its end", "more")
                 return value
-            handler = table[code]
-            if handler is None:
-                raise refuse("pickle.forbidden-opcode", self._subject, actual=f"opcode {code:#04x} ({chr(code)!r})")
-            handler(self)
+            else:
+                handler = table[code]
+                if handler is None:
+                    raise refuse("pickle.forbidden-opcode", self._subject, actual=f"opcode {code:#04x} ({chr(code)!r})")
+                self._position = at + 1
+                handler(self)
+                at, stack = self._position, self._stack
         raise refuse("format.too-large", self._subject, f"at most {limits.MAX_PICKLE_STEPS} instructions", "more")
 
     def _damaged(self, expected: str, actual: object) -> NoReturn:
@@ -159,10 +183,6 @@ class Program:
 
     # the stack
 
-    def _mark(self) -> None:
-        self._marks.append(self._stack)
-        self._stack = []
-
     def _pop_mark(self) -> list[Any]:
         items = self._stack
         self._stack = self._marks.pop()
@@ -193,9 +213,21 @@ class Program:
     def _push_global(self, module: Any, name: Any) -> None:
         if not isinstance(module, str) or not isinstance(name, str):
             self._damaged("names of a global", "something else")
-        named = Global(module, name)
-        self.globals[named] = None
+        named = self._names.get((module, name))
+        if named is None:
+            named = self._names[module, name] = Global(module, name)
+        self.globals[named] = self.globals.get(named, 0) + 1
         self._stack.append(named)
+
+    def _push_again(self, value: Any) -> None:
+        if type(value) is Global:
+            self.globals[value] += 1
+        self._stack.append(value)
+
+    def _persistent(self) -> None:
+        stored = Stored(self._stack.pop())
+        self.stored.append(stored)
+        self._stack.append(stored)
 
     def _global_line(self) -> None:
         module = self._line()
@@ -210,6 +242,8 @@ class Program:
         callee = self._stack.pop()
         if not isinstance(args, tuple):
             self._damaged("a tuple of arguments", type(args).__name__)
+        if type(callee) is Global:
+            self.globals[callee] -= 1
         made = Made(callee, args, new)
         self.calls.append(made)
         self._stack.append(made)
@@ -299,7 +333,7 @@ _Handler = Callable[[Program], None]
 
 
 def _table() -> list[_Handler | None]:
-    """Return the handler of each opcode by its byte; None where it is refused.
+    """Return the handler of each opcode by its byte (but for those written out in `_run`); None where it is refused.
 
     Left out on purpose: INST, OBJ, EXT1-4 and NEWOBJ_EX (other ways to call), PERSID and the text forms of
     protocol 0 (never written by torch or SB3), and buffers outside the stream.
@@ -308,21 +342,17 @@ def _table() -> list[_Handler | None]:
     handlers: dict[int, _Handler] = {
         0x80: Program._protocol,
         0x95: Program._skip_frame,
-        ord("("): Program._mark,
         ord("0"): Program._pop,
         ord("1"): Program._drop_to_mark,
-        ord("2"): _push(lambda p: p._stack[-1]),
+        ord("2"): lambda p: p._push_again(p._stack[-1]),
         ord("N"): _push(lambda p: None),
         0x88: _push(lambda p: True),
         0x89: _push(lambda p: False),
         ord("J"): _push(lambda p: int.from_bytes(take(p, 4), "little", signed=True)),
-        ord("K"): _push(lambda p: number(p, 1)),
         ord("M"): _push(lambda p: number(p, 2)),
         0x8A: _push(lambda p: p._integer(number(p, 1))),
         0x8B: _push(lambda p: p._integer(number(p, 4))),
         ord("G"): _push(lambda p: struct.unpack(">d", take(p, 8))[0]),
-        ord("X"): _push(lambda p: text(p, number(p, 4))),
-        0x8C: _push(lambda p: text(p, number(p, 1))),
         0x8D: _push(lambda p: text(p, number(p, 8))),
         ord("B"): _push(lambda p: take(p, number(p, 4))),
         ord("C"): _push(lambda p: take(p, number(p, 1))),
@@ -338,7 +368,6 @@ def _table() -> list[_Handler | None]:
         0x90: Program._add_items,
         ord("l"): _push(Program._pop_mark),
         ord("d"): Program._dict_from_mark,
-        ord("t"): _push(lambda p: tuple(p._pop_mark())),
         0x85: lambda p: p._tuple(1),
         0x86: lambda p: p._tuple(2),
         0x87: lambda p: p._tuple(3),
@@ -351,47 +380,11 @@ def _table() -> list[_Handler | None]:
         ord("R"): Program._call,
         0x81: lambda p: p._call(new=True),
         ord("b"): Program._build,
-        ord("Q"): _push(lambda p: Stored(p._stack.pop())),
-        ord("q"): lambda p: p._remember(number(p, 1)),
+        ord("Q"): Program._persistent,
         ord("r"): lambda p: p._remember(number(p, 4)),
-        0x94: lambda p: p._remember(len(p._memo)),
-        ord("h"): _push(lambda p: p._memo[number(p, 1)]),
-        ord("j"): _push(lambda p: p._memo[number(p, 4)]),
+        ord("j"): lambda p: p._push_again(p._memo[number(p, 4)]),
     }
     return [handlers.get(code) for code in range(256)]
 
 
 _TABLE = _table()
-
-
-def walk(roots: list[Any], subject: str) -> list[Any]:
-    """Return every value that can be reached, each once, callees left out.
-
-    Args:
-        roots: where to begin.
-        subject: what findings call it.
-
-    Raises:
-        RefusedError: `pickle.bomb` when there are too many.
-    """
-    pending = list(roots)
-    seen: set[int] = set()
-    reached = []
-    while pending:
-        value = pending.pop()
-        if id(value) in seen:
-            continue
-        seen.add(id(value))
-        reached.append(value)
-        if isinstance(value, dict):
-            pending.extend(value)
-            pending.extend(value.values())
-        elif isinstance(value, list | tuple | set | frozenset):
-            pending.extend(value)
-        elif isinstance(value, Made):
-            pending.extend((value.args, value.states, value.entries, value.extended))
-        elif isinstance(value, Stored):
-            pending.append(value.pid)
-        if len(pending) > limits.MAX_WALK_STEPS:
-            raise refuse("pickle.bomb", subject, "fewer values", "too many")
-    return reached

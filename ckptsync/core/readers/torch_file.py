@@ -17,7 +17,7 @@ from . import limits
 from .allowed import TENSORS, Approval, judge
 from .archive import Entry, check_bytes, is_zip, read_entries, unpack
 from .finite import is_float, not_finite
-from .pickle_program import Global, Made, Program, Stored, walk
+from .pickle_program import Global, Made, Program, Stored
 from .report import CodeByValue, MemberInfo
 from .window import RefusedError, Window, refuse
 
@@ -189,11 +189,10 @@ def _legacy_programs(window: Window, size: int) -> list[Program]:
 
 def _legacy_widths(program: Program, subject: str) -> dict[str, int]:
     widths: dict[str, int] = {}
-    for value in walk([program.value, program.calls], subject):
-        if isinstance(value, Stored):
-            key, _dtype, width, _count = _storage(value, subject)
-            if widths.setdefault(key, width) != width:
-                raise refuse("tensor.geometry", subject, "one type for a storage", "two")
+    for stored in program.stored:
+        key, _dtype, width, _count = _storage(stored, subject)
+        if widths.setdefault(key, width) != width:
+            raise refuse("tensor.geometry", subject, "one type for a storage", "two")
     return widths
 
 
@@ -256,12 +255,11 @@ def _check_geometry(call: Made, subject: str, storages: dict[str, Window]) -> Te
     offset, shape, stride = call.args[1:4]
     if isinstance(shape, Made) and shape.path == "torch.Size" and len(shape.args) == 1:
         shape = shape.args[0]
-    sizes = (shape, stride, (offset,))
-    if not all(
-        isinstance(numbers, tuple) and all(type(number) is int and 0 <= number < 2**62 for number in numbers)
-        for numbers in sizes
-    ):
-        raise refuse("tensor.geometry", subject, "sizes, strides and an offset", "something else")
+    if not isinstance(shape, tuple) or not isinstance(stride, tuple):
+        raise refuse("tensor.geometry", subject, "sizes and strides", "something else")
+    for number in (offset, *shape, *stride):
+        if type(number) is not int or not 0 <= number < 2**62:
+            raise refuse("tensor.geometry", subject, "sizes, strides and an offset", "something else")
     if len(shape) != len(stride) or len(shape) > limits.MAX_DIMENSIONS:
         raise refuse("tensor.geometry", subject, f"{len(shape)} strides", len(stride))
     storage = storages.get(key)

@@ -117,6 +117,13 @@ def test_calling_what_the_pickle_made_is_refused(read: Read) -> None:
     assert ("pickle.foreign-global", "data: clip_range") in blockers(read(sb3_file(clip_range=program)))
 
 
+def test_types_that_are_no_plain_name_are_refused(read: Read) -> None:
+    for name in ([], {}, ("CodeType",), b"CodeType", None, "ModuleType"):
+        maker = call("cloudpickle.cloudpickle", "_builtin_type", name)
+        program = Pickle().value(maker).value((1,)).raw(b"R")
+        assert set(blockers(read(sb3_file(x=program)))) == {("pickle.foreign-global", "data: x")}
+
+
 def test_changing_a_class_or_a_tensor_is_refused(read: Read) -> None:
     on_class = Pickle().named("stable_baselines3.common.policies", "ActorCriticPolicy").value({"__init__": 1}).raw(b"b")
     assert blockers(read(sb3_file(policy_class=on_class))) == [("pickle.forbidden-opcode", "data: policy_class")]
