@@ -118,7 +118,11 @@ def read_head(tree: TrainingTree, scenario: str) -> Head | None:
         ValueError: the file is damaged.
     """
     try:
-        head = Head.from_json(jsonio.parse(fsio.read_bytes(tree.head(scenario), limit=_MAX_HEAD_BYTES)))
+        path = tree.head(scenario)
+    except UsageError:  # plain files may be called anything; where no head file can have the name, there is none
+        return None
+    try:
+        head = Head.from_json(jsonio.parse(fsio.read_bytes(path, limit=_MAX_HEAD_BYTES)))
     except NothingFoundError:
         return None
     except CkptsyncError as error:

@@ -148,3 +148,11 @@ def test_every_scenario_is_listed(tree: TrainingTree) -> None:
     write_plain(tree.checkpoints, "c", 5)
     tree.head("a").write_bytes(b"{")
     assert heads.tree_scenarios(sets.scan(tree.checkpoints), tree.checkpoints) == ["a", "b", "c"]
+
+
+def test_a_name_that_no_scenario_may_have_stands_without_a_head(tree: TrainingTree) -> None:
+    tree.checkpoints.mkdir(parents=True)
+    (tree.checkpoints / "a b\nc_checkpoint_5_steps.zip").write_bytes(b"x")
+    stands = standing(tree, "a b\nc")
+    assert (stands.head, stands.findings) == (None, ())
+    assert [s.num_timesteps for s in stands.candidates] == [5]

@@ -1,0 +1,128 @@
+"""Strikes a whole restore and a whole undo: the tree is the old one or the new one, and the same command completes it."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+from support import figures
+from support.crashcases import Case, assert_sound
+from support.crashpoints import Ack, Strike
+from support.projects import Script, ScriptedRunner, Told, make_project
+from support.strikes import Sweep, strikes
+
+from ckptsync.core import fsio, heads, sets
+from ckptsync.core.errors import NothingFoundError
+from ckptsync.project.config import Project, load_project
+from ckptsync.sync import launch, restore, runners, wait
+from ckptsync.sync.fetch import fetch
+from ckptsync.sync.launch import LaunchOptions
+from ckptsync.sync.ledgers import find_record, open_ledger
+
+
+def lay(root: Path) -> None:
+    """Two sessions: the first is restored (head at 200), the second fetched (sets up to 400)."""
+    project = make_project(root)
+    away = ScriptedRunner(root.parent / "away", Script(), lambda session: find_record(project, session).spec)
+    runners.RUNNERS["scripted"] = lambda _project, _settings: away
+    try:
+        for session in ("a/s0001", "a/s0002"):
+            launch.start(project, launch.plan(project, project.run(None), LaunchOptions()), Told())
+            wait.wait(project, session, reporter=Told())
+            fetch(project, session, Told())
+            if session == "a/s0001":
+                _restore(root)
+    finally:
+        del runners.RUNNERS["scripted"]
+
+
+def _restore(root: Path) -> None:
+    project = load_project(root, environ={})
+    restore.apply(project, restore.plan_restore(project, project.run(None)), Told())
+
+
+def check(root: Path, acked: list[str], *, old: int, new: int) -> None:
+    """Old or new, the head's set whole and first in line, nothing sealed broken; told is done."""
+    project = load_project(root, environ={})
+    tree = project.tree(project.run(None))
+    head = heads.read_head(tree, "a")
+    assert head is not None
+    assert head.num_timesteps in ((new,) if acked else (old, new))
+    standing = heads.standing(tree, sets.scan(tree.checkpoints), "a")
+    assert (standing.head, standing.candidates[0].stem) == (head, head.stem)
+    assert_sound(tree.checkpoints)
+    for name in fsio.list_names(tree.attic):
+        assert_sound(tree.attic / name)
+    for steps in (100, 200, 300, 400):
+        assert any(_everywhere(project, f"a_checkpoint_{steps}_steps")), f"the set at {steps} is gone"
+    open_ledger(project).entries()
+
+
+def _everywhere(project: Project, stem: str) -> list[Path]:
+    return list(project.root.rglob(f"{stem}.manifest.json"))
+
+
+def steps_in(root: Path) -> list[int]:
+    """N of the sets in the tree."""
+    return [stored.num_timesteps for stored in sets.scan(root / "data/models/checkpoints")]
+
+
+def restoring() -> Case:
+    """`ckptsync restore`."""
+
+    def operate(root: Path, ack: Ack) -> None:
+        _restore(root)
+        ack("restored")
+
+    def complete(root: Path) -> None:
+        check(root, ["restored"], old=200, new=400)
+        assert steps_in(root) == [300, 400]
+        assert find_record(load_project(root, environ={}), "a/s0002").settled
+
+    return Case("restore", lay, operate, lambda root, acked: check(root, acked, old=200, new=400), complete)
+
+
+def undoing() -> Case:
+    """`ckptsync restore --undo`."""
+
+    def prepare(root: Path) -> None:
+        lay(root)
+        _restore(root)
+
+    def operate(root: Path, ack: Ack) -> None:
+        project = load_project(root, environ={})
+        try:
+            restore.undo(project, project.run(None))
+        except NothingFoundError as error:
+            if "undone already" not in error.message:
+                raise
+        ack("undone")
+
+    def complete(root: Path) -> None:
+        check(root, ["undone"], old=400, new=200)
+        assert steps_in(root) == [100, 200]
+
+    return Case("undo", prepare, operate, lambda root, acked: check(root, acked, old=400, new=200), complete)
+
+
+CASES = pytest.mark.parametrize("case", [restoring(), undoing()], ids=lambda case: case.name)
+
+
+@CASES
+@pytest.mark.slow
+def test_a_struck_restore_is_old_or_new_and_completes(case: Case, fast_folder: Path) -> None:
+    sweep = Sweep(case, fast_folder)
+    for at in range(1, len(sweep.calls) + 1):
+        sweep.strike(Strike(at, "kill") if at % 3 else Strike(at, "once", errno.ENOSPC))
+
+
+@CASES
+@pytest.mark.prove
+@pytest.mark.timeout(3_600)
+def test_a_restore_struck_in_every_way_is_old_or_new_and_completes(case: Case, fast_folder: Path) -> None:
+    sweep = Sweep(case, fast_folder)
+    every = list(strikes(sweep.calls))
+    for strike in every:
+        sweep.strike(strike)
+    figures.record(f"strikes: {case.name}", calls=len(sweep.calls), points=len(every), broken=0)
