@@ -251,7 +251,7 @@ _BRING_HOME = (
         name="restore",
         help="put a session's good checkpoints into the training tree",
         group="Bring home",
-        run="restore_commands:restore",
+        run="session_commands:restore",
         schema="ckptsync.restore/1",
         description=(
             "Adds the sets, then moves the head: whole or not at all. What is refused goes to the quarantine with the "

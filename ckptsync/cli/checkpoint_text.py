@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..sync.report import CheckpointReport, VerifyReport
 
 _FEW_PARAMETERS = 12
+_WIDTH = 90
 _MEANING = {
     Verdict.UNSAFE: "it would execute or escape; do not load it",
     Verdict.CORRUPT: "its bytes are damaged",
@@ -145,18 +146,29 @@ def _facts(checkpoint: CheckpointReport) -> Iterator[Line]:
             yield _fact("resumed from", f"{origin.num_timesteps:,} steps of {origin.session or 'local training'}")
         yield _fact("captured", "; ".join([manifest.captured, *manifest.captured_reasons]))
         if manifest.versions:
-            yield _fact("written by", ", ".join(f"{name} {version}" for name, version in manifest.versions.items()))
+            yield from _facts_list("written by", (f"{name} {version}" for name, version in manifest.versions.items()))
         if manifest.metrics:
-            yield _fact("metrics", ", ".join(f"{name} {number:g}" for name, number in manifest.metrics.items()))
+            yield from _facts_list("metrics", (f"{name} {number:g}" for name, number in manifest.metrics.items()))
     for file in checkpoint.files:
         size = "missing" if file.size_bytes is None else size_text(file.size_bytes)
         yield _fact(file.role, ", ".join([file.path.name, size, *([file.digest] if file.digest else [])]))
-    for words in checkpoint.not_checked:
-        yield _fact("not checked", words)
+    yield from _facts_list("not checked", checkpoint.not_checked)
 
 
 def _fact(name: str, *parts: Part) -> Line:
     return ["  ", text.dim(name.ljust(_COLUMN)), *parts]
+
+
+def _facts_list(name: str, items: Iterable[str]) -> Iterator[Line]:
+    """Return items as lines of bounded width under one name; an item is never broken."""
+    line = ""
+    for item in items:
+        if line and len(line) + len(item) > _WIDTH:
+            yield _fact(name, line + ",")
+            name, line = "", ""
+        line += f", {item}" if line else item
+    if line:
+        yield _fact(name, line)
 
 
 def _parameters(parameters: Mapping[str, TensorSpec], every: bool) -> Iterator[Line]:

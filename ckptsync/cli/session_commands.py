@@ -1,4 +1,4 @@
-"""launch, wait, logs, cancel, fetch: what concerns one session."""
+"""launch, wait, logs, cancel, fetch, restore: what concerns one session."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ import time
 from argparse import Namespace
 from collections.abc import Iterator
 
+from ..core.errors import UsageError
 from ..project.config import Project, RunConfig
 from ..sync import control, roundtrip
+from ..sync import restore as restoring
 from ..sync.fetch import fetch as fetch_outputs
 from ..sync.launch import LaunchOptions, plan
 from ..sync.overview import overview
 from ..sync.verify import shown_path
+from ..sync.wait import last_drawn
 from . import session_text, targets, text
-from .output import Answer, Output
+from .output import Answer, Output, redact
 from .progress import Reporter
 from .text import Line
 
@@ -66,8 +69,9 @@ def logs(arguments: Namespace, output: Output) -> Answer:
         *printed, unfinished = (unfinished + decoder.decode(part.data, final=ended)).split("\n")
         if ended and unfinished:
             printed.append(unfinished)
+        printed = [redact(last_drawn(line)).expandtabs() for line in printed]
         for line in printed:
-            output.result(line.expandtabs())
+            output.result(line)
         if output.as_json:
             whole += "".join(f"{line}\n" for line in printed)
         if not ended and not part.data:
@@ -103,3 +107,20 @@ def fetch(arguments: Namespace, output: Output) -> Answer:
         yield session_text.next_line(f"ckptsync restore {record.run}")
 
     return Answer(found.to_json(), lines)
+
+
+def restore(arguments: Namespace, output: Output) -> Answer:
+    """Put a session's good checkpoints into the training tree, or take that back."""
+    project = targets.project_of(arguments)
+    run = project.run(arguments.run)
+    reporter = Reporter(output)
+    if arguments.undo:
+        if arguments.session is not None:
+            raise UsageError("--undo takes the last restore back, whatever its session", hint="leave --session out")
+        receipt = restoring.undo(project, run, reporter, dry_run=arguments.dry_run)
+        return Answer(receipt.to_json(), lambda: session_text.restored(receipt, dry_run=arguments.dry_run))
+    plan = restoring.plan_restore(project, run, arguments.session)
+    if arguments.dry_run:
+        return Answer(plan.to_json(), lambda: session_text.restore_planned(plan), plan.exit_code)
+    receipt = restoring.apply(project, plan, reporter)
+    return Answer(receipt.to_json(), lambda: session_text.restored(receipt), receipt.exit_code)

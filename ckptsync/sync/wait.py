@@ -84,6 +84,11 @@ def handle_of(record: SessionRecord) -> SessionHandle:
     return SessionHandle.from_json(record.handle)
 
 
+def last_drawn(line: str) -> str:
+    """Return what a terminal would show of a line that a progress bar drew over and over with carriage returns."""
+    return line.rstrip("\r").rpartition("\r")[2]
+
+
 class _Log:
     """Tells what a session prints, line by line; a line is told when it is whole."""
 
@@ -102,6 +107,6 @@ class _Log:
         text = self._open + self._decoder.decode(data, final=last)
         *lines, self._open = text.split("\n")
         for line in lines:
-            self._reporter.line(f"  | {line}")
+            self._reporter.line(f"  | {last_drawn(line)}")
         if last and self._open:
-            self._reporter.line(f"  | {self._open}")
+            self._reporter.line(f"  | {last_drawn(self._open)}")

@@ -269,3 +269,17 @@ def test_leaving_a_launch_leaves_the_session_alone_and_says_how_to_come_back(
         [sys.executable, "-m", "ckptsync", "-C", str(started), "status", "--json"], capture_output=True, check=True
     )
     assert json.loads(status.stdout)["runs"][0]["state"] == "running"
+
+
+def test_a_log_shows_no_secrets_and_no_drawn_over_bars(
+    fresh: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SOME_API_KEY", "0123456789abcdef")
+    script = fresh / "kernels" / "toy" / "train.py"
+    script.write_text("print('10 %\\r50 %\\rthe key is', '0123456789' + 'abcdef')\n")
+    code, out, err = run("launch", capsys=capsys)
+    assert code == 11
+    shown = out + err + "".join(run("logs", *flags, capsys=capsys)[1] for flags in ((), ("--json",)))
+    assert shown.count("the key is [secret]") == 3
+    assert "50 %" not in shown  # a bar that was drawn over is shown as it was in the end
+    assert "0123456789abcdef" not in shown
