@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ class Surroundings:
         events: where everything is written down.
         stop: why to stop.
         metrics: the file of the metric history.
+        alone: whether the session has this one scenario only.
     """
 
     tree: TrainingTree
@@ -45,6 +46,7 @@ class Surroundings:
     events: EventLog
     stop: StopWatch
     metrics: Path
+    alone: bool
 
 
 class Course:
@@ -69,7 +71,9 @@ class Course:
         self._spec = spec
         self._around = surroundings
         parent = resume.stored.manifest if resume else None
-        self._keeper = SetKeeper(surroundings.tree, spec.name, chain, surroundings.policy, parent)
+        self._keeper = SetKeeper(
+            surroundings.tree, spec.name, chain, surroundings.policy, parent, alone=surroundings.alone
+        )
         self.begun_at = resume.num_timesteps if resume else 0
         self._trained_before = parent.metrics.get("training_seconds", 0.0) if parent else 0.0
         self._begun = self._passed = self._saved_at = time.monotonic()
@@ -129,7 +133,11 @@ class Course:
         moment = Moment(num_timesteps, self.last_saved, time.monotonic() - self._saved_at, score, best, cause)
         kind = kind_to_save(self._around.policy, moment)
         if kind is not None and (cause is not None or time.monotonic() >= self._retry_at):
-            self.save(num_timesteps, draft, kind, numbers, must=cause is not None)
+            try:
+                self.save(num_timesteps, draft, kind, numbers)
+            except (CkptsyncError, OSError):
+                if cause is not None:  # the last chance; an earlier save has others, and what went wrong is told
+                    raise
         self._passed = time.monotonic()
         self._progress.update(num_timesteps, numbers)
         return cause
@@ -159,28 +167,26 @@ class Course:
         # Until the next clean point comes as long as since the last one, and then it must still be saved
         return (time.monotonic() - self._passed) + _SAVE_ALLOWANCE * self._slowest_save
 
-    def save(
-        self, num_timesteps: int, draft: Callable[[], Draft], kind: str, numbers: Mapping[str, float], *, must: bool
-    ) -> str | None:
-        """Save now; return the manifest's digest, or None when it failed and will be tried again.
+    def save(self, num_timesteps: int, draft: Callable[[], Draft], kind: str, numbers: Mapping[str, float]) -> str:
+        """Save now and write it down, also when it fails; return the manifest's digest.
 
         Args:
             num_timesteps: N now.
             draft: makes the set.
             kind: one of the manifest's KINDS.
             numbers: finite numbers at this moment.
-            must: raise when it fails.
+
+        Raises:
+            Exception: whatever went wrong.
         """
         try:
             made = draft()
             trained = round(self._trained_before + time.monotonic() - self._begun, 3)
             metrics = {**numbers, **made.metrics, "training_seconds": trained}
-            saved = self._keeper.write(Draft(**{**vars(made), "metrics": metrics}), kind)
+            saved = self._keeper.write(replace(made, metrics=metrics), kind)
         except Exception as error:
             self._failed(num_timesteps, kind, error)
-            if must or not isinstance(error, CkptsyncError | OSError):
-                raise
-            return None
+            raise
         self.last_saved, self._saved_at = num_timesteps, time.monotonic()
         self._slowest_save = max(self._slowest_save, saved.seconds)
         self.checkpoints += 1

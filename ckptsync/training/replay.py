@@ -73,8 +73,10 @@ def write_replay(file: BinaryIO, buffer: Any) -> None:
 
 def can_write(buffer: Any) -> str | None:
     """Return why a buffer cannot be captured, or None."""
+    rows = _rows(buffer)
     try:
-        encode(_rest(buffer, _rows(buffer)), {})
+        encode(_rest(buffer, rows), {})
+        encode([array[: _used(buffer)].tolist() for array in rows.values() if array.dtype == object], {})
     except UnencodableError as error:
         return f"the replay buffer holds {error}"
     return None

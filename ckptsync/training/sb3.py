@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +11,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from stable_baselines3.common.utils import safe_mean
 
+from ..core import fsio
 from ..core.errors import CkptsyncError, UsageError
+from ..core.manifest import FileEntry
 from .arrays import ArrayFile, UnencodableError, decode, encode, write_arrays
 from .callback_state import CallbackState, environments
 from .callbacks import SessionCallback, StopTraining, as_callback
@@ -316,7 +319,7 @@ def _read_stored(scenario: Scenario, model: Any, resume: Resume) -> _Stored:
     if blob is not None and not scenario.is_own(manifest):
         reasons.append("the set is of another lineage, so its environments are not unpickled")
         blob = None
-    return _Stored(state, Path(folder, blob.path).read_bytes() if blob is not None else None, tuple(reasons))
+    return _Stored(state, _read(folder, blob) if blob is not None else None, tuple(reasons))
 
 
 def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
@@ -327,11 +330,13 @@ def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def _read(folder: Path, entry: FileEntry) -> bytes:
+    return fsio.read_bytes(fsio.safe_join(folder, entry.path), limit=entry.size_bytes)
+
+
 def _write(file: BinaryIO, data: bytes) -> None:
     file.write(data)
 
 
 def _pickle(file: BinaryIO, value: Any) -> None:
-    import pickle
-
     pickle.dump(value, file)

@@ -13,7 +13,7 @@ from ..core.session import ScenarioSpec
 from ..core.sets import StoredSet
 from ..core.signature import Signature
 from .course import Course, Surroundings
-from .progress import log
+from .progress import finite, log
 from .resume import Resume, choose, other_scenarios, roll_forward, start_over
 from .versions import current_versions
 from .writer import Chain, Draft, Member
@@ -148,7 +148,7 @@ class Scenario:
             CkptsyncError: it cannot be written.
         """
         draft = self._draft(num_timesteps, write_model, signature)
-        return self.course.save(num_timesteps, lambda: draft, kind, metrics or {}, must=True) or ""
+        return self.course.save(num_timesteps, lambda: draft, kind, finite(metrics or {}))
 
     def _draft(self, num_timesteps: int, write: Callable[[BinaryIO], None], signature: Signature | None) -> Draft:
         reasons = ("a loop of its own saved the model file alone",)

@@ -30,6 +30,7 @@ from ..core.session import (
 )
 from ..core.summary import summarise
 from .course import Surroundings
+from .progress import log
 from .resume import Resume
 from .scenario import Outcome, Scenario
 from .stop import REQUEST_NAME, StopWatch, session_started
@@ -227,7 +228,12 @@ class TrainingSession:
             events=self._events,
             stop=self._stop,
             metrics=self._working / METRICS_NAME,
+            alone=len(plan.scenarios) == 1,
         )
+        if not self._stop.handles_signals:
+            message = "the session runs in no main thread: SIGTERM and SIGINT end it without a last checkpoint"
+            self._events.write("warning", message=message)
+            log(f"[TRAIN] {message}")
         self._opened = [self._open(spec, surroundings) for spec in plan.scenarios]
 
     def _open(self, spec: ScenarioSpec, surroundings: Surroundings) -> Scenario:

@@ -116,16 +116,25 @@ class SetKeeper:
         chain: where they belong.
         policy: what to keep.
         parent: the set that the first one follows, or None.
+        alone: whether the session has this one scenario only; then `best_model.zip` stands for it.
     """
 
     def __init__(
-        self, tree: TrainingTree, scenario: str, chain: Chain, policy: SavePolicy, parent: Manifest | None
+        self,
+        tree: TrainingTree,
+        scenario: str,
+        chain: Chain,
+        policy: SavePolicy,
+        parent: Manifest | None,
+        *,
+        alone: bool = True,
     ) -> None:
         self._tree = tree
         self._folder = tree.checkpoints
         self._scenario = scenario
         self._chain = chain
         self._policy = policy
+        self._alone = alone
         self.latest = parent
         self.best = self._known_best()
 
@@ -218,7 +227,7 @@ class SetKeeper:
 
     def _export(self, manifest: Manifest, *, final: bool) -> None:
         if self.best is not None and self.best.digest == manifest.digest:
-            only = tree_scenarios(sets.scan(self._folder), self._folder) == [self._scenario]
+            only = self._alone and tree_scenarios(sets.scan(self._folder), self._folder) == [self._scenario]
             self._copy(manifest, self._tree.best_exports(self._scenario, only=only))
         if final:
             self._copy(manifest, [self._tree.final(self._scenario)])

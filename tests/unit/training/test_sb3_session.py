@@ -283,3 +283,20 @@ def test_learning_decides_its_own_steps(tree: TrainingTree) -> None:
 def test_a_model_of_somebody_else_is_refused(tree: TrainingTree) -> None:
     with pytest.raises(UsageError, match="load_or_create"), TrainingSession(tree.root, "a", 64) as session:
         session.learn(object())
+
+
+def test_evaluation_that_draws_from_the_same_generators_goes_on_exactly(tmp_path: Path) -> None:
+    from stable_baselines3.common.callbacks import EvalCallback
+    from stable_baselines3.common.env_util import make_vec_env
+
+    found = []
+    for targets in ((256,), (128, 256)):
+        tree = TrainingTree(tmp_path / f"m{len(targets)}")
+        for target in targets:
+            with TrainingSession(tree.root, "a", target, seed=0) as session:
+                model = cartpole(session)
+                evaluation = make_vec_env("CartPole-v1", n_envs=1, seed=9)
+                callback = EvalCallback(evaluation, eval_freq=25, n_eval_episodes=2, deterministic=False, verbose=0)
+                session.learn(model, callback)
+        found.append((weights(model), callback.best_mean_reward, callback.n_calls))
+    assert found[0] == found[1]
