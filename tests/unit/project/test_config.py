@@ -1,0 +1,154 @@
+"""ckptsync.toml, variables and flags."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ckptsync.core.errors import ConfigError, NothingFoundError, UsageError
+from ckptsync.core.session import ScenarioSpec
+from ckptsync.project.config import find_root, load_project
+
+
+def load(folder: Path, text: str, environ=None, flags=None):
+    (folder / "ckptsync.toml").write_text(text)
+    return load_project(folder, environ=environ or {}, flags=flags)
+
+
+def test_defaults_and_origins(tmp_path: Path):
+    run = load(tmp_path, "[runs.x]\nkernel = 'toy'\n").run(None)
+    assert (run.kernel, run.script, run.runner, run.tree) == ("toy", "train.py", "local", "data/models")
+    assert run.scenarios == (ScenarioSpec("x", 100_000),)
+    assert (run.origins["kernel"], run.origins["seed"]) == ("ckptsync.toml", "default")
+
+
+def test_everything_can_be_said(tmp_path: Path):
+    project = load(
+        tmp_path,
+        """
+results = "out"
+[runs.x]
+version = "2"
+tree = "my/models"
+budget = "12h"
+margin = "90s"
+seed = "none"
+packages = []
+[runs.x.scenarios]
+warm_up = 5_000
+full = 100_000
+[runs.x.save]
+every_steps = 0
+every_time = "3m"
+keep_last = 2
+save_best = false
+[runs.x.params]
+rate = 0.1
+layers = [64, 64]
+[runs.x.expects]
+algorithm = "PPO"
+net_arch = [64, 64]
+[trust]
+functions = ["sha256:aa"]
+files = ["sha256:bb"]
+[runners.local]
+budget = "1h"
+""",
+    )
+    run = project.run("x")
+    assert (run.budget_seconds, run.margin_seconds, run.seed) == (43_200.0, 90.0, None)
+    assert run.scenario_names == ("warm_up", "full")
+    assert (run.save.every_steps, run.save.every_seconds, run.save.keep_last, run.save.save_best) == (
+        None,
+        180.0,
+        2,
+        False,
+    )
+    assert run.params == {"rate": 0.1, "layers": [64, 64]}
+    assert (run.expects.algorithm, run.expects.net_arch) == ("PPO", [64, 64])
+    assert project.trusted == {"sha256:aa", "sha256:bb"}
+    assert project.layout.results("x/s0001") == tmp_path / "out/x/s0001"
+
+
+def test_later_ones_win(tmp_path: Path):
+    text = "[runs.x]\nseed = 1\ntotal_timesteps = 10\n"
+    run = load(tmp_path, text, {"CKPTSYNC_SEED": "2", "CKPTSYNC_TOTAL_TIMESTEPS": "1_000"}, {"seed": 3}).run(None)
+    assert (run.seed, run.scenarios[0].total_timesteps) == (3, 1000)
+    assert (run.origins["seed"], run.origins["total_timesteps"]) == ("flag", "CKPTSYNC_TOTAL_TIMESTEPS")
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "hint"),
+    [
+        ("[runs.x]\nkernal = 'a'\n", "kernal", "did you mean 'kernel'?"),
+        ("[runs.x.save]\nkeep = 1\n", "keep", "did you mean 'keep_last'?"),
+        ("[run.x]\n", "run", "did you mean 'runs'?"),
+        ("[runs.x]\n[trust]\nfunction = []\n", "function", "did you mean 'functions'?"),
+    ],
+)
+def test_an_unknown_key_is_an_error_with_the_key_that_was_meant(tmp_path: Path, text, key, hint):
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, text)
+    assert f"unknown key '{key}'" in caught.value.message
+    assert "ckptsync.toml" in caught.value.message
+    assert caught.value.hint == hint
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[runs.x]\ntotal_timesteps = 'many'\n",
+        "[runs.x]\ntotal_timesteps = 0\n",
+        "[runs.x]\ntotal_timesteps = true\n",
+        "[runs.x]\nseed = -1\n",
+        "[runs.x]\nbudget = 'soon'\n",
+        "[runs.x]\ntree = '../elsewhere'\n",
+        "[runs.x]\ntree = '/data'\n",
+        "[runs.x]\npackages = 'torch'\n",
+        "[runs.x]\nexpects = {network = 1}\n",
+        "[runs.x]\nscenarios = {}\n",
+        "[runs.x]\nscenarios = {a = 1}\ntotal_timesteps = 2\n",
+        "[runs.x]\nsave = 3\n",
+        "[runs.x.save]\nsave_best = 'perhaps'\n",
+        "[runs.'a/b']\n",
+        "[runs]\nx = 1\n",
+        "runs = 1\n",
+        "[runs.x]\nparams = {when = 1979-05-27}\n",
+        "[trust]\n",
+        "[runs.x\n",
+    ],
+)
+def test_a_wrong_value_is_an_error_that_names_the_file(tmp_path: Path, text):
+    with pytest.raises(ConfigError, match=r"ckptsync\.toml"):
+        load(tmp_path, text)
+
+
+def test_a_wrong_variable_names_itself(tmp_path: Path):
+    with pytest.raises(ConfigError, match="CKPTSYNC_BUDGET"):
+        load(tmp_path, "[runs.x]\n", {"CKPTSYNC_BUDGET": "long"})
+
+
+def test_runs_are_found_by_name(tmp_path: Path):
+    project = load(tmp_path, "[runs.cartpole]\n[runs.pendulum]\n")
+    assert project.run("cartpole").name == "cartpole"
+    with pytest.raises(UsageError) as unknown:
+        project.run("cartpol")
+    assert unknown.value.hint == "did you mean 'cartpole'?"
+    with pytest.raises(UsageError) as several:
+        project.run(None)
+    assert "cartpole, pendulum" in several.value.hint
+
+
+def test_the_project_is_found_from_below(tmp_path: Path):
+    load(tmp_path, "[runs.x]\n")
+    below = tmp_path / "a" / "b"
+    below.mkdir(parents=True)
+    assert find_root(below) == tmp_path
+    assert load_project(below, environ={}).root == tmp_path
+
+
+def test_without_a_project_the_way_on_is_told(tmp_path: Path):
+    with pytest.raises(NothingFoundError) as caught:
+        load_project(tmp_path, environ={})
+    assert "ckptsync init" in caught.value.hint
