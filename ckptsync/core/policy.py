@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from .session import SavePolicy
 
-# A new best mean reward comes with nearly every rollout early in training: no closer than this share of every_steps
-_BEST_SHARE = 10
+# A new best mean reward comes with nearly every rollout early in training: no closer than this part of every_steps
+_BEST_SHARE = 2
 
 
 @dataclass(frozen=True)

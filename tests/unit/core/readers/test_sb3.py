@@ -228,7 +228,7 @@ def test_net_arch_is_read_off_the_parameters(read: Read, shapes: dict[str, tuple
     assert report.signature.net_arch == expected
 
 
-@pytest.mark.parametrize("steps", [None, -1, 1.5, "2048", True, 2**63, 10**30, [1]])
+@pytest.mark.parametrize("steps", [None, -1, 1.5, "2048", True, 2**63, [1]])
 def test_num_timesteps_must_be_a_number_of_steps(read: Read, steps: object) -> None:
     report = read(sb3_file(num_timesteps=steps))
     assert blockers(report) == [("json.damaged", "data: num_timesteps")]
