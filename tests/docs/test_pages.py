@@ -13,7 +13,7 @@ import pytest
 from support import pages, toysets
 
 from ckptsync.core import heads, manifest, metadata, session, summary
-from ckptsync.core.errors import ExitCode
+from ckptsync.core.errors import ConfigError, ExitCode
 from ckptsync.core.findings import CODES, note
 from ckptsync.core.layout import EVENTS_NAME, METRICS_NAME, SESSION_INFO_NAME, ProjectLayout, TrainingTree
 from ckptsync.core.manifest import FileEntry, Manifest, Origin
@@ -21,8 +21,8 @@ from ckptsync.core.session import SavePolicy
 from ckptsync.project import config
 from ckptsync.project.config import RunConfig
 from ckptsync.runners.local_folder import LocalFolder
-from ckptsync.sync import runners
 from ckptsync.sync.report import VERIFY_SCHEMA, CheckpointReport, VerifyReport
+from ckptsync.sync.runners import runner_for
 from ckptsync.training import Outcome, Scenario, TrainingSession
 from ckptsync.training.stop import REQUEST_NAME
 
@@ -55,7 +55,14 @@ def test_every_configuration_key_is_described() -> None:
     assert set(_named(CONFIGURATION, "A run")) == run
     assert set(_named(CONFIGURATION, "When to save, what to keep")) == set(config._SAVE)
     assert set(_named(CONFIGURATION, "Trust")) == set(config._TRUST)
-    assert set(_named(CONFIGURATION, "Runners")) == set(runners._LOCAL_KEYS)
+
+
+def test_every_setting_of_the_local_runner_is_described(tmp_path: Path) -> None:
+    (tmp_path / "ckptsync.toml").write_text("[runs.some]\n[runners.local]\nqqqqqqqqqq = 1\n")
+    with pytest.raises(ConfigError) as refused:
+        runner_for(config.load_project(tmp_path, environ={}), "local")
+    known = (refused.value.hint or "").removeprefix("known are: ").split(", ")
+    assert _named(CONFIGURATION, "Runners") == sorted(known, reverse=True)
 
 
 def _sorted_as_page(heading: str, keys: Any) -> list[str]:

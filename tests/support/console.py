@@ -29,7 +29,7 @@ _VARYING = (
     (re.compile(r"(?:~|(?<![\w./])/[\w./-]*)/walk\b"), "FOLDER"),
     (re.compile(r"\d+\.\d+(?:\.\d+)?(?:\+\w+)?"), "#"),
     (re.compile(r"(?<=_)\d+(?=_steps)"), "#"),
-    (re.compile(r"(?<!exit code )(?<![\w/])\d[\d,]*\b(?!$)"), "#"),
+    (re.compile(r"(?!^\d+$)(?<!exit code )(?<![\w/])\d[\d,]*\b"), "#"),
     (re.compile(r"\s+"), " "),
 )
 
