@@ -122,7 +122,10 @@ def plan(project: Project, run: RunConfig, options: LaunchOptions) -> LaunchPlan
     Raises:
         CorruptError, NothingFoundError, IncompatibleError: there is something to start from and nothing
             that can be used; see `choose_beginning`.
+        UsageError: there is no such runner.
     """
+    name = options.runner or run.runner
+    runner_for(project, name)  # a wrong name is told before anything is planned
     every = known_records(project)
     found = [record for record in every if record.run == run.name]
     stored = sets.scan(project.tree(run).checkpoints)
@@ -140,7 +143,7 @@ def plan(project: Project, run: RunConfig, options: LaunchOptions) -> LaunchPlan
     inputs = [s.manifest for b in beginnings for s in (b.start, b.best) if s is not None and s.manifest is not None]
     return LaunchPlan(
         spec=spec,
-        runner=options.runner or run.runner,
+        runner=name,
         inputs=tuple((manifest.stem + PACK_SUFFIX, manifest) for manifest in inputs),
         resumes={b.scenario: (b.manifest.stem, b.manifest.num_timesteps) if b.manifest else None for b in beginnings},
         notes=(*why_fresh, *(note for beginning in beginnings for note in beginning.notes)),

@@ -42,7 +42,7 @@ class Bench:
 def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What a first launch has packed; packing it again for each test would take most of their time."""
     bench = Bench(tmp_path_factory.mktemp("packed"), CONFIG)
-    launch.plan(bench.project, bench.run, LaunchOptions())
+    launch.plan(bench.project, bench.run, LaunchOptions(runner="local"))
     return bench.project.layout.cache
 
 

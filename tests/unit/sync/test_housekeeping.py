@@ -1,0 +1,168 @@
+"""adopt, clean, init, doctor, cancel, logs, status."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from support.projects import CONFIG, make_project, seal_set, set_head, write_model
+
+from ckptsync.core import heads, sets
+from ckptsync.core.errors import LockedError, NothingFoundError, UsageError
+from ckptsync.project.config import load_project
+from ckptsync.sync import adopt as adopting
+from ckptsync.sync import clean, control, doctor, init, launch, overview, roundtrip
+from ckptsync.sync.launch import LaunchOptions
+from ckptsync.sync.verify import verify_run
+
+THREE = CONFIG.replace("total_timesteps = 1000", "scenarios = { a = 1000, b = 1000 }")
+
+
+def trip(bench, **options):
+    return roundtrip.run(bench.project, bench.run, LaunchOptions(**options), reporter=bench.told)
+
+
+def test_adopting_in_place_seals_and_picks_the_newest(bench):
+    bench.tree.checkpoints.mkdir(parents=True)
+    for steps in (9, 10, 100):
+        write_model(bench.tree.checkpoints / f"a_checkpoint_{steps}_steps.zip", steps)
+    dry = adopting.adopt(bench.project, bench.run, dry_run=True)
+    assert heads.read_head(bench.tree, "a") is None
+    report = adopting.adopt(bench.project, bench.run)
+    assert (report.exit_code, len(report.adopted), dry.adopted) == (0, 3, report.adopted)
+    assert heads.read_head(bench.tree, "a").num_timesteps == 100
+    assert verify_run(bench.project, bench.run).exit_code == 0
+    assert trip(bench).exit_code == 0  # and the run goes on from there
+    assert heads.read_head(bench.tree, "a").num_timesteps == 300
+
+
+def test_adopting_another_folder_copies_and_renames(bench, tmp_path: Path):
+    write_model(tmp_path / "rl_model_50_steps.zip", 50)
+    report = adopting.adopt(bench.project, bench.run, tmp_path)
+    assert (tmp_path / "rl_model_50_steps.zip").exists()
+    assert report.heads == {"a": "a_checkpoint_50_steps"}
+    assert any("becomes a_checkpoint_50_steps.zip" in note for note in report.notes)
+    assert sets.find(bench.tree.checkpoints, "a_checkpoint_50_steps").state is sets.SetState.SEALED
+
+
+def test_the_content_says_n_where_the_name_lies(bench, tmp_path: Path):
+    write_model(tmp_path / "a_checkpoint_999_steps.zip", 50)
+    assert adopting.adopt(bench.project, bench.run, tmp_path).heads == {"a": "a_checkpoint_50_steps"}
+
+
+def test_prefixes_must_be_clear(bench, tmp_path: Path):
+    bench.reload(THREE)
+    write_model(tmp_path / "first_50_steps.zip", 50)
+    write_model(tmp_path / "second_60_steps.zip", 60)
+    with pytest.raises(UsageError) as caught:
+        adopting.adopt(bench.project, bench.run, tmp_path)
+    assert "--scenario" in caught.value.hint
+    mapping = {"first": "a", "second": "b"}
+    report = adopting.adopt(bench.project, bench.run, tmp_path, scenarios=mapping)
+    assert report.heads == {"a": "a_checkpoint_50_steps", "b": "b_checkpoint_60_steps"}
+    with pytest.raises(UsageError, match="no scenario 'c'"):
+        adopting.adopt(bench.project, bench.run, tmp_path, scenarios={"first": "c", "second": "b"})
+
+
+def test_broken_files_are_not_adopted(bench, tmp_path: Path):
+    write_model(tmp_path / "a_checkpoint_50_steps.zip", 50)
+    (tmp_path / "a_checkpoint_60_steps.zip").write_bytes(b"broken")
+    report = adopting.adopt(bench.project, bench.run, tmp_path)
+    assert (report.exit_code, report.heads) == (3, {"a": "a_checkpoint_50_steps"})
+    assert report.refused[0][0].name == "a_checkpoint_60_steps.zip"
+
+
+def test_adopting_beside_a_head_is_refused(bench, tmp_path: Path):
+    set_head(bench.tree, seal_set(bench.tree.checkpoints, 100))
+    write_model(tmp_path / "a_checkpoint_50_steps.zip", 50)
+    with pytest.raises(LockedError, match="has a head already"):
+        adopting.adopt(bench.project, bench.run, tmp_path)
+    with pytest.raises(NothingFoundError, match="have a seal already"):
+        adopting.adopt(bench.project, bench.run)
+
+
+def test_clean_removes_by_age_and_size_and_spares_what_is_under_way(bench):
+    trip(bench)
+    trip(bench)
+    trip(bench, fresh=True)
+    plan = launch.plan(bench.project, bench.run, LaunchOptions())
+    launch.start(bench.project, plan, bench.told)
+    assert clean.plan_clean(bench.project, 30).remove == ()
+    later = clean.plan_clean(bench.project, 30, now=time.time() + 31 * 86_400)
+    assert {item.kind for item in later.remove} == {"attic", "results"}
+    assert all("s0004" not in str(item.path) for item in later.remove)
+    by_size = clean.plan_clean(bench.project, 30, 0)
+    assert (by_size.keep, len(by_size.remove)) == ((), len(later.remove))
+    some = clean.plan_clean(bench.project, 30, by_size.freed_bytes // 2)
+    assert 0 < len(some.remove) < len(later.remove)
+    done = clean.apply_clean(bench.project, by_size)
+    assert not done.dry_run
+    assert all(not item.path.exists() for item in by_size.remove)
+    assert sets.scan(bench.tree.checkpoints)
+
+
+@pytest.mark.parametrize("kernel", init.kernel_names())
+def test_init_makes_a_project_that_loads(tmp_path: Path, kernel):
+    report = init.init(tmp_path, kernel)
+    project = load_project(tmp_path, environ={})
+    assert project.run(None).name == kernel
+    assert (project.kernel_folder(project.run(None)) / "train.py").is_file()
+    assert set(report.files) >= {"ckptsync.toml", f"kernels/{kernel}/train.py", ".gitignore"}
+    with pytest.raises(UsageError, match="there already"):
+        init.init(tmp_path, kernel)
+
+
+def test_init_keeps_what_is_there(tmp_path: Path):
+    (tmp_path / ".gitignore").write_text("mine\ndata/")
+    assert init.init(tmp_path, "toy", dry_run=True).dry_run
+    assert not (tmp_path / "ckptsync.toml").exists()
+    init.init(tmp_path, "toy")
+    assert (tmp_path / ".gitignore").read_text() == "mine\ndata/\nresults/\n.ckptsync/\n__pycache__/\n"
+    with pytest.raises(UsageError) as caught:
+        init.init(tmp_path / "b", "cartpole")
+    assert caught.value.hint == "did you mean 'cartpole_ppo'?"
+
+
+def test_doctor_says_what_to_do(bench, tmp_path: Path):
+    assert not any(check.ok for check in doctor.doctor(None, folder=tmp_path).checks if check.name == "project")
+    checks = {check.name: check for check in doctor.doctor(bench.project).checks}
+    assert all(checks[name].ok for name in ("python", "disk", "project", "ledger", "kernel of a", "tree of a"))
+    bench.tree.checkpoints.mkdir(parents=True)
+    bench.tree.head("a").write_text("{}")
+    (bench.project.kernel_folder(bench.run) / "train.py").unlink()
+    bad = {check.name: check for check in doctor.doctor(bench.project).checks if not check.ok}
+    assert {"kernel of a", "tree of a"} <= bad.keys()
+    assert all(check.fix for check in bad.values())
+
+
+def test_cancel_and_logs(bench):
+    with pytest.raises(NothingFoundError):
+        control.cancel(bench.project, "a/s0001")
+    plan = launch.plan(bench.project, bench.run, LaunchOptions())
+    record = launch.fix(bench.project, plan, bench.told)
+    assert control.cancel(bench.project, record.session, dry_run=True).state == "planned"
+    assert control.cancel(bench.project, record.session).asked
+    assert overview.overview(bench.project).runs[0].running is None
+    trip(bench)
+    with pytest.raises(NothingFoundError, match="has ended already"):
+        control.cancel(bench.project, "a/s0002")
+    part = control.read_log(bench.project, "a/s0002", 2)
+    assert (part.data, part.next_offset, part.ended) == (b"llo\n", 6, True)
+
+
+def test_status_tells_where_runs_stand(bench):
+    before = overview.overview(bench.project).runs[0]
+    assert (before.next_command, before.scenarios[0].num_timesteps) == ("ckptsync launch a --quick", 0)
+    trip(bench)
+    after = overview.overview(bench.project)
+    assert (after.next_command, after.runs[0].scenarios[0].num_timesteps) == ("ckptsync launch a", 200)
+    row = after.runs[0].sessions[0]
+    assert (row.started_at, row.ended_at, row.checkpoints, row.state) == (0, 200, 2, "complete")
+    assert after.to_json()["schema"] == "ckptsync.status/1"
+
+
+def test_an_unknown_runner_is_a_usage_error(tmp_path: Path):
+    project = make_project(tmp_path, CONFIG.replace("scripted", "kagle"))
+    with pytest.raises(UsageError, match="no runner 'kagle'"):
+        launch.plan(project, project.run(None), LaunchOptions())
