@@ -18,6 +18,8 @@ _TESTS: dict[str, tuple[int, Callable[[int], bool], Callable[[int], bool]]] = {
     "float32": (4, lambda last: last & 0x7F == 0x7F, lambda before: before & 0x80 != 0),
     "float64": (8, lambda last: last & 0x7F == 0x7F, lambda before: before & 0xF0 == 0xF0),
 }
+# What masks of attention are filled with on purpose
+MASKED = "minus infinity"
 _PARTS = {"complex64": "float32", "complex128": "float64"}
 _MANTISSA_IN_LAST_BYTES = {"float16": (0x03, 0xFF), "bfloat16": (0, 0x7F), "float32": (0, 0x7F), "float64": (0, 0x0F)}
 
@@ -44,7 +46,7 @@ def not_finite(window: Window, offset: int, size: int, dtype: str) -> str | None
         dtype: one for which `is_float` holds.
 
     Returns:
-        `NaN`, `infinite`, or None when all are finite.
+        `NaN`, else `infinite`, else MASKED when all that are not finite are minus infinity, else None.
     """
     dtype = _PARTS.get(dtype, dtype)
     width, last_table, before_table = _TABLES[dtype]
@@ -56,20 +58,24 @@ def not_finite(window: Window, offset: int, size: int, dtype: str) -> str | None
         before = chunk[width - 2 :: width].translate(before_table)
         hits = int.from_bytes(last, "little") & int.from_bytes(before, "little")
         if hits:
-            if _any_nan(chunk, hits, width, dtype):
-                return "NaN"
-            result = "infinite"
+            found = _worst(chunk, hits, width, dtype)
+            if found == "NaN":
+                return found
+            result = found if result is None or found == "infinite" else result
     return result
 
 
-def _any_nan(chunk: bytes, hits: int, width: int, dtype: str) -> bool:
-    """Whether a number that is not finite has a bit in its mantissa."""
+def _worst(chunk: bytes, hits: int, width: int, dtype: str) -> str:
+    """Say what the numbers are whose exponents are all ones: a NaN has a bit in its mantissa, infinity has a sign."""
+    result = MASKED
     where = hits.to_bytes(len(chunk) // width, "little")
     before_mask, last_mask = _MANTISSA_IN_LAST_BYTES[dtype][::-1]
     index = where.find(1)
     while index >= 0:
         number = chunk[index * width : (index + 1) * width]
         if any(number[:-2]) or number[-2] & before_mask or number[-1] & last_mask:
-            return True
+            return "NaN"
+        if not number[-1] & 0x80:
+            result = "infinite"
         index = where.find(1, index + 1)
-    return False
+    return result

@@ -12,7 +12,7 @@ from typing import Any
 from ..findings import Finding, blocker, warning
 from ..signature import TensorSpec
 from . import limits
-from .finite import is_float, not_finite
+from .finite import MASKED, is_float, not_finite
 from .strict_json import parse_object
 from .window import Window, refuse
 
@@ -55,8 +55,8 @@ def read_safetensors(
         check_values: look for NaN and infinity too.
 
     Returns:
-        The tensors in the order in which they lie, the findings, and what was not checked. Infinite numbers are a
-        warning, for masks hold them on purpose; NaN is a blocker.
+        The tensors in the order in which they lie, the findings, and what was not checked. Minus infinity is a
+        warning, for masks hold it on purpose; NaN and infinity are blockers.
 
     Raises:
         RefusedError: when header and bytes disagree.
@@ -81,7 +81,7 @@ def read_safetensors(
     for name, spec, begin, end in placed if check_values else ():
         found = not_finite(numbers, begin, end - begin, spec.dtype) if is_float(spec.dtype) else None
         if found is not None:
-            report = blocker if found == "NaN" else warning
+            report = warning if found == MASKED else blocker
             findings.append(report("tensor.not-finite", name, "finite numbers", found))
     eight_bits = sum(spec.dtype.startswith("float8") for spec in parameters.values())
     return parameters, findings, [f"values of {eight_bits} float8 tensors"] if eight_bits else []

@@ -16,7 +16,7 @@ from ..signature import TensorSpec
 from . import limits
 from .allowed import TENSORS, Approval, judge
 from .archive import Entry, check_bytes, is_zip, read_entries, unpack
-from .finite import is_float, not_finite
+from .finite import MASKED, is_float, not_finite
 from .pickle_program import Global, Made, Program, Stored
 from .report import CodeByValue, MemberInfo
 from .window import RefusedError, Window, refuse
@@ -294,6 +294,6 @@ def _not_finite(tensors: dict[str, Tensor], storages: dict[str, Window], window:
             hint = "training diverged before this was saved: go back to an older checkpoint, lower the learning rate"
             found = known[place]
             # a mask in a file of somebody's own making may be infinite on purpose; SB3 has none
-            report = warning if window.whole and found == "infinite" else blocker
+            report = warning if window.whole and found == MASKED else blocker
             findings.append(report("tensor.not-finite", window.subject(name), "finite numbers", found, hint))
     return findings

@@ -124,7 +124,7 @@ def test_persistent_ids_that_are_no_storage_are_refused(read: Read) -> None:
     assert blockers(report) == [("pickle.foreign-global", "model.zip")]
 
 
-@pytest.mark.parametrize(("bad", "word"), [(math.nan, "NaN"), (math.inf, "infinite"), (-math.inf, "infinite")])
+@pytest.mark.parametrize(("bad", "word"), [(math.nan, "NaN"), (math.inf, "infinite"), (-math.inf, "minus infinity")])
 @pytest.mark.parametrize("kind", [FLOAT, DOUBLE, HALF])
 def test_numbers_that_are_not_finite_name_the_parameter(
     read: Read, bad: float, word: str, kind: tuple[str, str, int]
@@ -146,6 +146,7 @@ def test_masks_may_be_infinite_outside_sb3(read: Read) -> None:
         ("tensor.not-finite", Severity.WARNING)
     ]
     assert verdict(report) is Verdict.VALID
+    assert blockers(read(one(FakeTensor((3,), [-math.inf, math.inf, 0.0])))) == [("tensor.not-finite", "weight")]
 
 
 def test_largest_finite_numbers_are_good(read: Read) -> None:
