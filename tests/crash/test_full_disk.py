@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support import disks
 from support.crashcases import assert_sound
 from support.toysets import payload, write_set
 
@@ -16,62 +17,24 @@ from ckptsync.core import fsio, heads, sets
 from ckptsync.core.errors import LockedError, StorageError
 from ckptsync.core.heads import Head
 from ckptsync.core.layout import TrainingTree
-
-SIZE = 64 << 10
-
-
-def _mounted(folder: Path, options: str) -> bool:
-    """Mount a file system in memory; False when that is not permitted here."""
-    folder.mkdir()
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], capture_output=True, check=False
-    )
-    return done.returncode == 0
+from ckptsync.core.manifest import Manifest
 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 64 KiB."""
-    folder = tmp_path / "disk"
-    if not _mounted(folder, f"size={SIZE}"):
-        pytest.skip("mounting is not permitted here")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    """A small disk."""
+    with disks.small(tmp_path / "disk") as disk:
+        yield disk
 
 
-def fill(disk: Path, *, leave: int) -> None:
-    """Use the disk up but for some bytes."""
-    page = 4096
-    with (disk / "filler").open("wb", buffering=0) as file:
-        try:
-            while fsio.free_bytes(disk) > leave:
-                file.write(b"x" * page)
-        except OSError:
-            pass
-
-
-@pytest.mark.parametrize("leave", range(0, SIZE // 2, 4096))
+@pytest.mark.parametrize("leave", range(0, disks.SIZE // 2, 4096))
 def test_a_full_disk_stops_a_save_and_a_copy_wherever_it_is_full(small_disk: Path, tmp_path: Path, leave: int) -> None:
     tree = TrainingTree(small_disk / "models")
     old = write_set(tree.checkpoints, "cartpole", 100, members=1)
     heads.write_head(tree, Head.of(old))
     other = write_set(tmp_path / "session", "cartpole", 300, members=4)
-    fill(small_disk, leave=leave)
-    for act in (
-        lambda: write_set(tree.checkpoints, "cartpole", 200, members=4),
-        lambda: sets.copy_set(tmp_path / "session", other, tree.checkpoints),
-    ):
-        try:
-            act()
-        except StorageError as error:
-            assert str(small_disk) in error.message
-            assert "space" in (error.hint or "")
-        sets.sweep(tree.checkpoints)
-        assert_sound(tree.checkpoints)
-        head = heads.read_head(tree, "cartpole")
-        assert head == Head.of(old)
-        assert sets.check_files(tree.checkpoints, old) == ()
-    (small_disk / "filler").unlink()
+    with disks.full(small_disk, leave=leave):
+        _fail_and_check(tree, old, tmp_path / "session", other)
     for stored in sets.scan(tree.checkpoints):
         if stored.manifest is not None and stored.num_timesteps != 100:
             sets.remove_set(tree.checkpoints, stored.manifest)
@@ -79,10 +42,27 @@ def test_a_full_disk_stops_a_save_and_a_copy_wherever_it_is_full(small_disk: Pat
     assert_sound(tree.checkpoints)
 
 
+def _fail_and_check(tree: TrainingTree, old: Manifest, session: Path, other: Manifest) -> None:
+    for act in (
+        lambda: write_set(tree.checkpoints, "cartpole", 200, members=4),
+        lambda: sets.copy_set(session, other, tree.checkpoints),
+    ):
+        try:
+            act()
+        except StorageError as error:
+            assert str(tree.root) in error.message
+            assert "space" in (error.hint or "")
+        sets.sweep(tree.checkpoints)
+        assert_sound(tree.checkpoints)
+        head = heads.read_head(tree, "cartpole")
+        assert head == Head.of(old)
+        assert sets.check_files(tree.checkpoints, old) == ()
+
+
 def test_a_full_disk_leaves_the_old_file_and_no_temporary(small_disk: Path) -> None:
     fsio.write_bytes(small_disk / "a", b"old")
     with pytest.raises(StorageError, match="No space left") as caught:
-        fsio.write_bytes(small_disk / "a", payload("big", size=2 * SIZE))
+        fsio.write_bytes(small_disk / "a", payload("big", size=2 * disks.SIZE))
     assert "ckptsync clean" in (caught.value.hint or "")
     assert (small_disk / "a").read_bytes() == b"old"
     assert os.listdir(small_disk) == ["a"]
@@ -91,10 +71,8 @@ def test_a_full_disk_leaves_the_old_file_and_no_temporary(small_disk: Path) -> N
 def test_a_full_disk_tears_no_line_of_a_log_for_good(small_disk: Path) -> None:
     log = small_disk / "log"
     fsio.append_line(log, b"one\n")
-    fill(small_disk, leave=0)
-    with pytest.raises(StorageError):
-        fsio.append_line(log, b"x" * SIZE + b"\n")
-    (small_disk / "filler").unlink()
+    with disks.full(small_disk, leave=0), pytest.raises(StorageError):
+        fsio.append_line(log, b"x" * disks.SIZE + b"\n")
     fsio.append_line(log, b"two\n")
     lines = log.read_bytes().splitlines()
     assert (lines[0], lines[-1]) == (b"one", b"two")
@@ -103,8 +81,8 @@ def test_a_full_disk_tears_no_line_of_a_log_for_good(small_disk: Path) -> None:
 def test_a_lock_can_be_taken_on_a_full_disk(small_disk: Path) -> None:
     with fsio.locked(small_disk / "lock", what="the tree"):
         pass
-    fill(small_disk, leave=0)
     with (
+        disks.full(small_disk, leave=0),
         fsio.locked(small_disk / "lock", what="the tree"),
         pytest.raises(LockedError),
         fsio.locked(small_disk / "lock", what="the tree"),
@@ -115,14 +93,11 @@ def test_a_lock_can_be_taken_on_a_full_disk(small_disk: Path) -> None:
 @pytest.fixture
 def read_only(tmp_path: Path) -> Iterator[Path]:
     """A tree on a file system that is mounted read-only."""
-    folder = tmp_path / "disk"
-    if not _mounted(folder, "size=1m"):
-        pytest.skip("mounting is not permitted here")
-    tree = TrainingTree(folder / "models")
-    heads.write_head(tree, Head.of(write_set(tree.checkpoints, "cartpole", 100)))
-    subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    with disks.small(tmp_path / "disk") as disk:
+        tree = TrainingTree(disk / "models")
+        heads.write_head(tree, Head.of(write_set(tree.checkpoints, "cartpole", 100)))
+        with disks.read_only(disk):
+            yield disk
 
 
 def test_a_read_only_tree_can_be_read_and_says_why_it_cannot_be_written(read_only: Path, tmp_path: Path) -> None:

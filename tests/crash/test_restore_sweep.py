@@ -6,14 +6,14 @@ import errno
 from pathlib import Path
 
 import pytest
-from support import figures
+from support import disks, figures
 from support.crashcases import Case, assert_sound
 from support.crashpoints import Ack, Strike
 from support.projects import Script, ScriptedRunner, Told, make_project
 from support.strikes import Sweep, strikes
 
 from ckptsync.core import fsio, heads, sets
-from ckptsync.core.errors import NothingFoundError
+from ckptsync.core.errors import NothingFoundError, StorageError
 from ckptsync.project.config import Project, load_project
 from ckptsync.sync import launch, restore, runners, wait
 from ckptsync.sync.fetch import fetch
@@ -107,6 +107,28 @@ def undoing() -> Case:
 
 
 CASES = pytest.mark.parametrize("case", [restoring(), undoing()], ids=lambda case: case.name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("free", "hint"), [(0, "ckptsync clean"), (12 << 10, "ckptsync clean"), (None, "read-only")])
+def test_a_restore_onto_a_full_or_read_only_disk_leaves_the_old_tree(
+    fast_folder: Path, free: int | None, hint: str
+) -> None:
+    root = fast_folder / "project"
+    with disks.small(root / "data") as data:
+        lay(root)
+        before = {path: path.read_bytes() for path in data.rglob("*") if path.is_file()}
+        with (
+            disks.read_only(data) if free is None else disks.full(data, leave=free),
+            pytest.raises(StorageError) as caught,
+        ):
+            _restore(root)
+        assert str(data) in caught.value.message
+        assert hint in (caught.value.hint or "")
+        check(root, [], old=200, new=200)
+        assert {path: path.read_bytes() for path in before} == before
+        _restore(root)
+        check(root, ["restored"], old=200, new=400)
 
 
 @CASES
