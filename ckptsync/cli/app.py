@@ -78,7 +78,7 @@ def _version(output: Output) -> int:
     from .output import Answer
 
     value = {"schema": "ckptsync.version/1", "version": __version__, "python": sys.version.split()[0]}
-    output.answer(Answer(value, lambda: [f"ckptsync {__version__}"]))
+    output.answer(Answer(lambda: value, lambda: [f"ckptsync {__version__}"]))
     return 0
 
 

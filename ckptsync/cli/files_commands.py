@@ -31,7 +31,7 @@ def verify(arguments: Namespace, output: Output) -> Answer:
         report = judging.verify_path(
             path, against=against, project=project, run=run, only_newest=arguments.newest, reporter=reporter
         )
-    return Answer(report.to_json(), lambda: checkpoint_text.verified(report), report.exit_code)
+    return Answer(report.to_json, lambda: checkpoint_text.verified(report), report.exit_code)
 
 
 def ls(arguments: Namespace, output: Output) -> Answer:
@@ -44,7 +44,7 @@ def ls(arguments: Namespace, output: Output) -> Answer:
         report = inspect.list_path(judging.shown_path(target.project.layout.results(target.record.session)))
     else:
         report = inspect.list_path(target)
-    return Answer(report.to_json(), lambda: checkpoint_text.listed(report), report.exit_code)
+    return Answer(report.to_json, lambda: checkpoint_text.listed(report), report.exit_code)
 
 
 def show(arguments: Namespace, output: Output) -> Answer:
@@ -52,14 +52,14 @@ def show(arguments: Namespace, output: Output) -> Answer:
     project = targets.project_or_none(arguments)
     report = inspect.show_path(Path(arguments.target), project, _path_or_none(arguments.against))
     return Answer(
-        report.to_json(), lambda: checkpoint_text.shown(report, every_parameter=arguments.all), report.exit_code
+        report.to_json, lambda: checkpoint_text.shown(report, every_parameter=arguments.all), report.exit_code
     )
 
 
 def diff(arguments: Namespace, output: Output) -> Answer:
     """Tell how two checkpoints differ."""
     report = inspect.diff_paths(Path(arguments.left), Path(arguments.right))
-    return Answer(report.to_json(), lambda: checkpoint_text.differences(report), report.exit_code)
+    return Answer(report.to_json, lambda: checkpoint_text.differences(report), report.exit_code)
 
 
 def _tree_of(target: RunTarget) -> Path:

@@ -12,7 +12,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TextIO
 
 from .text import Line, Styled, escape, parts_of
@@ -32,12 +32,12 @@ class Answer:
     """What a command found or did.
 
     Args:
-        value: the JSON object of `--json`, with its `schema`; `exit_code` is put in by the sink.
-        lines: makes the text for people; called only when that is wanted.
+        value: makes the JSON object of `--json`, with its `schema`; `exit_code` is put in by the sink.
+        lines: makes the text for people. Only the one that is wanted is called.
         exit_code: of the process.
     """
 
-    value: Mapping[str, Any]
+    value: Callable[[], Mapping[str, Any]]
     lines: Callable[[], Iterable[Line]]
     exit_code: int = 0
 
@@ -68,10 +68,10 @@ class Output:
     def answer(self, answer: Answer) -> None:
         """Write the one result of a command."""
         if self.as_json:
-            self._write_json({**answer.value, "exit_code": int(answer.exit_code)})
-        else:
-            for line in answer.lines():
-                self.result(line)
+            self._write_json({**answer.value(), "exit_code": int(answer.exit_code)})
+        else:  # all at once: nothing is shown of what cannot be shown whole
+            coloured = _coloured(self._out)
+            self._put(self._out, "".join([_rendered(line, coloured) for line in answer.lines()]))
 
     def result(self, line: Line) -> None:
         """Write one line of a result as text; with `--json` nothing, the object says it all."""
@@ -110,18 +110,9 @@ class Output:
         self._put(self._out, json.dumps(value, allow_nan=False) + "\n")
 
     def _write(self, stream: TextIO, line: Line, *, shield: bool = False) -> None:
-        coloured = (
-            not stream.closed
-            and stream.isatty()
-            and not os.environ.get("NO_COLOR")
-            and os.environ.get("TERM") != "dumb"
-        )
-        pieces = []
-        for part in parts_of(line):
-            text = escape(redact(str(part)) if shield else str(part))
-            styled = coloured and isinstance(part, Styled) and text
-            pieces.append(f"\x1b[{_COLOURS[part.role]}m{text}\x1b[0m" if styled else text)  # type: ignore[union-attr]
-        self._put(stream, "".join(pieces).rstrip(" ") + "\n")
+        if shield:
+            line = [replace(p, text=redact(p.text)) if isinstance(p, Styled) else redact(p) for p in parts_of(line)]
+        self._put(stream, _rendered(line, _coloured(stream)))
 
     def _put(self, stream: TextIO, text: str) -> None:
         if stream.closed:
@@ -138,6 +129,23 @@ class Output:
             # command's own. Closing tries to write once more; Python keeps the descriptor itself open.
             with suppress(BrokenPipeError):
                 stream.close()
+
+
+def _coloured(stream: TextIO) -> bool:
+    if stream.closed or not stream.isatty():
+        return False
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def _rendered(line: Line, coloured: bool) -> str:
+    if isinstance(line, str):
+        return escape(line).rstrip(" ") + "\n"
+    pieces = []
+    for part in parts_of(line):
+        text = escape(str(part))
+        styled = coloured and isinstance(part, Styled) and text
+        pieces.append(f"\x1b[{_COLOURS[part.role]}m{text}\x1b[0m" if styled else text)  # type: ignore[union-attr]
+    return "".join(pieces).rstrip(" ") + "\n"
 
 
 def redact(text: str) -> str:

@@ -31,7 +31,7 @@ def init(arguments: Namespace, output: Output) -> Answer:
         step = "" if folder.resolve() == Path.cwd() else f"cd {folder} && "
         yield session_text.next_line(f"{step}ckptsync launch --quick")
 
-    return Answer(report.to_json(), lines)
+    return Answer(report.to_json, lines)
 
 
 def adopt(arguments: Namespace, output: Output) -> Answer:
@@ -55,7 +55,7 @@ def adopt(arguments: Namespace, output: Output) -> Answer:
             yield f"{scenario}: the next session {'would go' if report.dry_run else 'goes'} on from {stem}"
         yield session_text.next_line(f"ckptsync launch {run.name}")
 
-    return Answer(report.to_json(), lines, report.exit_code)
+    return Answer(report.to_json, lines, report.exit_code)
 
 
 def _run_and_folder(project: Project, words: Sequence[str]) -> tuple[RunConfig, Path | None]:
@@ -90,7 +90,7 @@ def doctor(arguments: Namespace, output: Output) -> Answer:
             if not check.ok and check.fix:
                 yield [" " * (width + 8), text.strong("fix: "), check.fix]
 
-    return Answer(report.to_json(), lines, report.exit_code)
+    return Answer(report.to_json, lines, report.exit_code)
 
 
 def clean(arguments: Namespace, output: Output) -> Answer:
@@ -113,7 +113,7 @@ def clean(arguments: Namespace, output: Output) -> Answer:
             f"{size_text(kept)} {'would stay' if plan.dry_run else 'stay'}"
         )
 
-    return Answer(plan.to_json(), lines)
+    return Answer(plan.to_json, lines)
 
 
 def completion(arguments: Namespace, output: Output) -> Answer:
@@ -125,4 +125,4 @@ def completion(arguments: Namespace, output: Output) -> Answer:
     parser = full_parser({"file": shtab.FILE, "directory": shtab.DIRECTORY})
     script = shtab.complete(parser, arguments.shell)
     value = {"schema": "ckptsync.completion/1", "shell": arguments.shell, "script": script}
-    return Answer(value, lambda: script.rstrip("\n").split("\n"))
+    return Answer(lambda: value, lambda: script.rstrip("\n").split("\n"))

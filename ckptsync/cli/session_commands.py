@@ -38,7 +38,7 @@ def launch(arguments: Namespace, output: Output) -> Answer:
     )
     if arguments.dry_run:
         launch_plan = plan(project, run, options)
-        return Answer(launch_plan.to_json(), lambda: session_text.planned(launch_plan))
+        return Answer(launch_plan.to_json, lambda: session_text.planned(launch_plan))
     trip = roundtrip.run(project, run, options, detach=arguments.detach, reporter=Reporter(output))
     return _trip(project, run, trip)
 
@@ -54,7 +54,7 @@ def _trip(project: Project, run: RunConfig, trip: roundtrip.RoundTrip) -> Answer
     def lines() -> Iterator[Line]:
         return session_text.came_home(trip, overview(project, run).runs[0])
 
-    return Answer(trip.to_json(), lines, trip.exit_code)
+    return Answer(trip.to_json, lines, trip.exit_code)
 
 
 def logs(arguments: Namespace, output: Output) -> Answer:
@@ -77,7 +77,7 @@ def logs(arguments: Namespace, output: Output) -> Answer:
         if not ended and not part.data:
             time.sleep(_LOOK_AGAIN_SECONDS)
     value = {"schema": "ckptsync.logs/1", "session": session, "text": whole, "ended": part.ended}
-    return Answer(value, lambda: [])
+    return Answer(lambda: value, lambda: [])
 
 
 def cancel(arguments: Namespace, output: Output) -> Answer:
@@ -88,7 +88,7 @@ def cancel(arguments: Namespace, output: Output) -> Answer:
     word = "asked" if report.asked else "would ask"
     lines: list[Line] = [f"{word} {report.session} ({report.state}) to seal what it has and stop"]
     lines.append(session_text.next_line(f"ckptsync wait {record.run}"))
-    return Answer(report.to_json(), lambda: lines)
+    return Answer(report.to_json, lambda: lines)
 
 
 def fetch(arguments: Namespace, output: Output) -> Answer:
@@ -106,7 +106,7 @@ def fetch(arguments: Namespace, output: Output) -> Answer:
             yield from (f"  {file}" for file in new)
         yield session_text.next_line(f"ckptsync restore {record.run}")
 
-    return Answer(found.to_json(), lines)
+    return Answer(found.to_json, lines)
 
 
 def restore(arguments: Namespace, output: Output) -> Answer:
@@ -118,9 +118,9 @@ def restore(arguments: Namespace, output: Output) -> Answer:
         if arguments.session is not None:
             raise UsageError("--undo takes the last restore back, whatever its session", hint="leave --session out")
         receipt = restoring.undo(project, run, reporter, dry_run=arguments.dry_run)
-        return Answer(receipt.to_json(), lambda: session_text.restored(receipt, dry_run=arguments.dry_run))
+        return Answer(receipt.to_json, lambda: session_text.restored(receipt, dry_run=arguments.dry_run))
     plan = restoring.plan_restore(project, run, arguments.session)
     if arguments.dry_run:
-        return Answer(plan.to_json(), lambda: session_text.restore_planned(plan), plan.exit_code)
+        return Answer(plan.to_json, lambda: session_text.restore_planned(plan), plan.exit_code)
     receipt = restoring.apply(project, plan, reporter)
-    return Answer(receipt.to_json(), lambda: session_text.restored(receipt), receipt.exit_code)
+    return Answer(receipt.to_json, lambda: session_text.restored(receipt), receipt.exit_code)

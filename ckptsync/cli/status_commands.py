@@ -23,7 +23,7 @@ def status(arguments: Namespace, output: Output) -> Answer:
     """Show runs, their progress and their sessions."""
     project = targets.project_of(arguments)
     report = look(project, project.run(arguments.run) if arguments.run is not None else None)
-    return Answer(report.to_json(), lambda: session_text.overview(report))
+    return Answer(report.to_json, lambda: session_text.overview(report))
 
 
 def overview(arguments: Namespace, output: Output) -> Answer:
@@ -32,7 +32,7 @@ def overview(arguments: Namespace, output: Output) -> Answer:
     schema = "ckptsync.overview/1"
     if project is None:
         value: dict[str, Any] = {"schema": schema, "root": None, "runs": [], "next_command": "ckptsync init"}
-        return Answer(value, lambda: [*_FIRST_STEPS, "", session_text.next_line("ckptsync init")])
+        return Answer(lambda: value, lambda: [*_FIRST_STEPS, "", session_text.next_line("ckptsync init")])
     report = look(project)
     value = {**report.to_json(), "schema": schema}
-    return Answer(value, lambda: session_text.overview(report, last=_SHOWN_SESSIONS))
+    return Answer(lambda: value, lambda: session_text.overview(report, last=_SHOWN_SESSIONS))

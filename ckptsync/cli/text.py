@@ -108,15 +108,19 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Part]], *, right: Iterabl
         right: indexes of the columns that are set to the right, as numbers are.
     """
     cells: list[Sequence[Part]] = [[strong(name) for name in head], *rows]
-    widths = [max(len(plain(row[column])) for row in cells) for column in range(len(head))]
-    to_right = frozenset(right)
-    last = len(head) - 1
+    texts = [[escape(str(cell)) for cell in row] for row in cells]
+    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+    to_right, last = frozenset(right), len(head) - 1
     lines: list[Line] = []
-    for row in cells:
-        parts: list[Part] = []
-        for column, cell in enumerate(row):
-            gap = " " * (widths[column] - len(plain(cell)))
-            end = "" if column == last else "  "
-            parts += [gap, cell, end] if column in to_right else [cell, "" if column == last else gap + end]
-        lines.append(parts)
+    for row, shown in zip(cells, texts, strict=True):
+        parts: list[Part] = [""]
+        for column, (cell, content) in enumerate(zip(row, shown, strict=True)):
+            gap = " " * (widths[column] - len(content))
+            before, behind = (gap, "  ") if column in to_right else ("", gap + "  ")
+            behind = "" if column == last else behind
+            if isinstance(cell, Styled):
+                parts += [before, Styled(content, cell.role), behind]
+            else:  # neighbours without colour become one part: long tables are made of few
+                parts[-1] = f"{parts[-1]}{before}{content}{behind}"
+        lines.append(parts if len(parts) > 1 else parts[0])
     return lines

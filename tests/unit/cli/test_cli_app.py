@@ -110,7 +110,7 @@ def test_options_stand_before_or_behind_and_between(behave: Any) -> None:
 
     def remember(arguments: Namespace, output: Output) -> Answer:
         seen.append(arguments)
-        return Answer({"schema": "x/1"}, lambda: [])
+        return Answer(lambda: {"schema": "x/1"}, lambda: [])
 
     behave(remember)
     assert app.main(["-C", "folder", "--json", "verify", "file", "--against", "other"]) == 0

@@ -24,7 +24,7 @@ def streams() -> tuple[io.StringIO, io.StringIO]:
 
 def test_an_answer_is_text_on_stdout(streams: tuple[io.StringIO, io.StringIO]) -> None:
     out, err = streams
-    Output(out=out, err=err).answer(Answer({"schema": "x/1"}, lambda: ["one", [good("two"), " three"]]))
+    Output(out=out, err=err).answer(Answer(lambda: {"schema": "x/1"}, lambda: ["one", [good("two"), " three"]]))
     assert out.getvalue() == "one\ntwo three\n"
     assert err.getvalue() == ""
 
@@ -35,7 +35,7 @@ def test_json_is_one_object_and_the_text_is_not_even_made(streams: tuple[io.Stri
     def lines() -> list[str]:
         raise AssertionError("nobody asked for text")
 
-    Output(as_json=True, out=out, err=err).answer(Answer({"schema": "x/1", "name": "\x1b[2J\u202e"}, lines, 5))
+    Output(as_json=True, out=out, err=err).answer(Answer(lambda: {"schema": "x/1", "name": "\x1b[2J\u202e"}, lines, 5))
     assert json.loads(out.getvalue()) == {"schema": "x/1", "name": "\x1b[2J\u202e", "exit_code": 5}
     assert out.getvalue().isascii()
     assert "\x1b" not in out.getvalue()
@@ -54,7 +54,7 @@ def test_quiet_leaves_warnings_and_errors(streams: tuple[io.StringIO, io.StringI
 def test_colour_only_on_a_terminal_and_not_with_no_color(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv("NO_COLOR", raising=False)
-    answer = Answer({}, lambda: [[good("fine")]])
+    answer = Answer(lambda: {}, lambda: [[good("fine")]])
     terminal, pipe, plain = Terminal(), io.StringIO(), Terminal()
     Output(out=terminal, err=terminal).answer(answer)
     Output(out=pipe, err=pipe).answer(answer)
@@ -66,14 +66,14 @@ def test_colour_only_on_a_terminal_and_not_with_no_color(monkeypatch: pytest.Mon
 
 def test_foreign_text_cannot_forge_lines_or_colours() -> None:
     terminal = Terminal()
-    Output(out=terminal, err=terminal).answer(Answer({}, lambda: ["evil\nrestorable \x1b[32mfile"]))
+    Output(out=terminal, err=terminal).answer(Answer(lambda: {}, lambda: ["evil\nrestorable \x1b[32mfile"]))
     assert terminal.getvalue() == "evil\\nrestorable \\x1b[32mfile\n"
 
 
 def test_an_encoding_that_lacks_a_character_gets_an_escape() -> None:
     raw = io.BytesIO()
     out = io.TextIOWrapper(raw, encoding="ascii")
-    Output(out=out, err=out).answer(Answer({}, lambda: ["模型"]))
+    Output(out=out, err=out).answer(Answer(lambda: {}, lambda: ["模型"]))
     out.flush()
     assert raw.getvalue() == rb"\u6a21\u578b" + b"\n"
 
@@ -105,7 +105,7 @@ def test_values_of_secret_variables_are_not_shown(
 def test_a_reader_that_has_gone_is_no_error_and_the_exit_code_stays() -> None:
     script = (
         "from ckptsync.cli.output import Answer, Output\n"
-        "Output().answer(Answer({}, lambda: (f'line {n}' for n in range(100_000))))\n"
+        "Output().answer(Answer(lambda: {}, lambda: (f'line {n}' for n in range(100_000))))\n"
         "raise SystemExit(5)"
     )
     process = subprocess.Popen(
