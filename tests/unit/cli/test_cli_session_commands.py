@@ -16,6 +16,9 @@ from typing import Any
 import pytest
 
 from ckptsync.cli import app
+from ckptsync.cli.catalogue import CATALOGUE
+from ckptsync.core import fsio
+from ckptsync.project.config import load_project
 
 CONFIG = """\
 [runs.toy]
@@ -283,3 +286,30 @@ def test_a_log_shows_no_secrets_and_no_drawn_over_bars(
     assert shown.count("the key is [secret]") == 3
     assert "50 %" not in shown  # a bar that was drawn over is shown as it was in the end
     assert "0123456789abcdef" not in shown
+
+
+def test_a_second_command_on_the_same_tree_is_told_so(inside: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    project = load_project(inside)
+    with fsio.locked(project.tree(project.run("toy")).lock, what="the training tree"):
+        for command in (["restore", "--session", "toy/s0001"], ["launch", "--fresh"], ["clean", "--keep", "0"]):
+            before = (inside / ".ckptsync" / "ledger.jsonl").read_bytes()
+            code, value = run_json(*command, capsys=capsys)
+            assert (code, value["error"]["kind"]) == (9, "LockedError")
+            assert (inside / ".ckptsync" / "ledger.jsonl").read_bytes() == before
+        for command in (["status"], ["ls"], ["verify"], ["restore", "--dry-run"]):  # reading needs no lock
+            assert run_json(*command, capsys=capsys)[0] == 0
+    assert run_json("ls", capsys=capsys)[0] == 0
+
+
+@pytest.mark.parametrize(
+    "command", [c.name for c in CATALOGUE.commands if c.name not in ("init", "completion", "diff")]
+)
+def test_a_wrong_configuration_exits_12_and_names_the_key(
+    command: str, outside: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (outside / "ckptsync.toml").write_text("[runs.toy]\nkernl = 'toy'\n")
+    words = ["x"] if command == "show" else []
+    code, value = run_json(command, *words, capsys=capsys)
+    assert (code, value["error"]["kind"]) == (12, "ConfigError")
+    assert "kernl" in value["error"]["message"]
+    assert "kernel" in value["error"]["hint"]
