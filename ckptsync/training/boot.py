@@ -58,7 +58,7 @@ class _Boot:
         self._started = started
         self._tree = TrainingTree(working / spec.tree)
         self._log = EventLog(working / EVENTS_NAME, spec.session)
-        self._script_seconds = 0.0
+        self._script_seconds: float | None = None
 
     def run(self) -> int:
         spec = self._spec
@@ -121,8 +121,9 @@ class _Boot:
         error = None if stopped_in_time else end.error
         try:
             self._seal(end, stopped_in_time)
-            self._log.write("script", exit_code=end.exit_code, seconds=round(self._script_seconds, 3))
             events = read_events(self._working / EVENTS_NAME)
+            if self._script_seconds is not None:
+                self._log.write("script", exit_code=end.exit_code, seconds=round(self._script_seconds, 3))
         except CkptsyncError as failed:
             _say(f"[CKPTSYNC] ERROR: {failed.message}")
             events, error, code = [], failed.message, code or failed.exit_code
