@@ -8,9 +8,7 @@ import pytest
 from support import console, pages
 from support.console import Console, Step
 
-# Real training; the other pages use the toy kernel or none
-SLOW = {"tutorial.md"}
-FAST = [page for page in pages.pages() if page.name not in SLOW and pages.blocks(page, "console")]
+SHOWING = [page for page in pages.pages() if pages.blocks(page, "console")]
 
 
 def _play(page: Path, folder: Path) -> None:
@@ -23,15 +21,10 @@ def _play(page: Path, folder: Path) -> None:
         assert done.exit_code == 0 or (following is not None and "$?" in following.command), told
 
 
-@pytest.mark.parametrize("page", FAST, ids=lambda page: str(page.relative_to(pages.ROOT)))
-def test_pages_do_what_they_show(page: Path, tmp_path: Path) -> None:
-    _play(page, tmp_path)
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(SLOW))
-def test_the_tutorial_does_what_it_shows(name: str, tmp_path: Path) -> None:
-    _play(pages.DOCS / name, tmp_path)
+@pytest.mark.parametrize("page", SHOWING, ids=lambda page: str(page.relative_to(pages.ROOT)))
+def test_pages_do_what_they_show(page: Path, tmp_path: Path) -> None:
+    _play(page, tmp_path)  # the tutorial with real training, the others with the toy kernel
 
 
 def test_what_varies_is_passed_over_and_nothing_else() -> None:

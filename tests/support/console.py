@@ -1,7 +1,7 @@
 """Runs the console blocks of a page as a reader would type them, and compares what is printed.
 
-A block of language `console` has commands behind `$ ` and below them what they print. In the printed part a
-line `...` stands for any lines, and `^C` for pressing Ctrl-C once the line before it has appeared. Numbers
+A block of language `console` has commands behind `$ `, their further lines behind `> `, and below them what
+they print. In the printed part a line `...` stands for any lines, and `^C` for pressing Ctrl-C once the line before it has appeared. Numbers
 (but for exit codes), times, digests, where the folder `walk` is and the width of columns may differ from run to run.
 """
 
@@ -62,10 +62,14 @@ def steps(blocks: Iterable[Block]) -> list[Step]:
     found: list[Step] = []
     for block in blocks:
         for line in block.text.splitlines():
+            last = found[-1] if found else None
             if line.startswith("$ "):
                 found.append(Step(block, line.removeprefix("$ "), ()))
+            elif last is None:
+                raise AssertionError(f"{block} begins with no command")
+            elif line.startswith("> ") and not last.printed:
+                found[-1] = Step(last.block, f"{last.command}\n{line.removeprefix('> ')}", ())
             else:
-                last = found[-1]
                 found[-1] = Step(last.block, last.command, (*last.printed, line))
     return found
 
