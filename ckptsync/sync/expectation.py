@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..core import metadata, sets
 from ..core.compare import compare
@@ -29,6 +29,13 @@ class Expectation:
     findings: tuple[Finding, ...] = ()
 
 
+def differences(signature: Signature, expected: Signature) -> tuple[Finding, ...]:
+    """Compare a network with what is expected of it; what the expectation does not know is not compared."""
+    if not expected.parameters:  # a declaration or metadata: no network is without any
+        signature = replace(signature, parameters={})
+    return compare(signature, expected)
+
+
 def expectation(
     project: Project, run: RunConfig, scenario: str, *, stored: Sequence[sets.StoredSet] | None = None
 ) -> Expectation:
@@ -51,7 +58,7 @@ def expectation(
     declared = run.expects
     if declared is not None:
         source = f"what {project.layout.config.name} declares for run {run.name}"
-        if known is None or compare(known, declared):
+        if known is None or differences(known, declared):
             return Expectation(declared, source)
         return Expectation(known, f"{source}, and the local set {sealed.stem}" if sealed else source)
     if known is not None and sealed is not None:

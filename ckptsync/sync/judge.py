@@ -14,6 +14,7 @@ from ..core.manifest import FileEntry, Manifest
 from ..core.readers import ModelReport, read_model
 from ..core.sets import SetState, StoredSet
 from ..core.signature import Signature
+from .expectation import differences
 from .report import CheckpointReport, FileReport
 from .versions import skew
 
@@ -194,4 +195,4 @@ def _fit(model: ModelReport, terms: Terms) -> tuple[Finding, ...]:
     broken = any(finding.severity is Severity.BLOCKER for finding in model.findings)
     if terms.expectation is None or (broken and not model.signature.parameters):
         return ()  # a network that could not be read differs from nothing in particular
-    return compare(model.signature, terms.expectation)
+    return differences(model.signature, terms.expectation)

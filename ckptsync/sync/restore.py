@@ -121,7 +121,9 @@ def _continued(part: Moved, begun: Moved | None) -> Moved:
 def _tell(plan: RestorePlan, reporter: Reporter) -> None:
     added = [manifest for part in plan.scenarios.values() for manifest in part.add]
     reporter.line("====== CHECKPOINT RESTORATION ======")
-    if not added:
+    if not any(part.head_to for part in plan.scenarios.values()):
+        reporter.line("[CHECKPOINT] Nothing to restore: no checkpoint of this session may be used")
+    elif not added:
         reporter.line("[CHECKPOINT] Nothing new to restore: the training tree has it all already")
     else:
         reporter.line(f"[CHECKPOINT] Found {len(added)} checkpoint(s) to restore:")

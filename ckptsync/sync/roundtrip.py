@@ -259,7 +259,7 @@ def _outcome(record: SessionRecord, receipt: RestoreReceipt | None, *, progress:
         reason = record.message or "its script failed"
         return ExitCode.SESSION_FAILED, f"{name} crashed ({reason}); {kept}"
     if receipt is not None and not progress and receipt.exit_code in (ExitCode.CORRUPT, ExitCode.INCOMPATIBLE):
-        return ExitCode(receipt.exit_code), f"{name} left no checkpoint that may be used; the old head stays"
+        return ExitCode(receipt.exit_code), f"{name} left no checkpoint that may be used; nothing was restored"
     if not progress:
         return ExitCode.NO_PROGRESS, f"{name} ended ({state}) without a new checkpoint: {record.reason or kept}"
     if state == SessionState.TIMED_OUT:
