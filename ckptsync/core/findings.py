@@ -176,9 +176,9 @@ class Finding:
 
     def __str__(self) -> str:
         text = f"{self.subject}: {CODES[self.code][1]}"
-        if self.expected is not None or self.actual is not None:
-            text += f" (expected {self.expected}, found {self.actual})"
-        return text
+        sides = [("expected", self.expected), ("found", self.actual)]
+        told = ", ".join(f"{word} {value}" for word, value in sides if value is not None)
+        return f"{text} ({told})" if told else text
 
 
 def blocker(code: str, subject: str, expected: Any = None, actual: Any = None, hint: str = "") -> Finding:
