@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import hashlib
 import os
 import secrets
 import time
@@ -23,7 +22,7 @@ from typing import BinaryIO
 
 from . import names
 from .errors import CorruptError, LockedError, UnsafePathError, storage_error
-from .fsread import CHUNK, chunks, list_names, open_regular, read_bytes, sha256_file
+from .fsread import CHUNK, Hasher, chunks, list_names, open_regular, read_bytes, sha256_file
 
 __all__ = [
     "CHUNK",
@@ -190,7 +189,7 @@ def receive_file(target: Path, read: Callable[[int], Iterator[bytes]], *, limit:
         StorageError: the disk is full, read-only or failing; the partial file stays.
     """
     partial = target.with_name(target.name + names.PARTIAL_SUFFIX)
-    hasher = hashlib.sha256()
+    hasher = Hasher()
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | (0 if resume else os.O_TRUNC)
     try:
         with os.fdopen(os.open(partial, flags, 0o644), "r+b") as file:
@@ -208,7 +207,7 @@ def receive_file(target: Path, read: Callable[[int], Iterator[bytes]], *, limit:
     except OSError as error:
         raise storage_error(error, partial) from error
     rename(partial, target)
-    return "sha256:" + hasher.hexdigest()
+    return hasher.digest()
 
 
 def copy_file(source: Path, target: Path, *, size_bytes: int | None = None, digest: str | None = None) -> str:
@@ -217,7 +216,7 @@ def copy_file(source: Path, target: Path, *, size_bytes: int | None = None, dige
     Raises:
         CorruptError: the bytes are not those of `size_bytes` and `digest`; the target is untouched then.
     """
-    hasher = hashlib.sha256()
+    hasher = Hasher()
     copied = 0
 
     def write(file: BinaryIO) -> None:
@@ -226,7 +225,7 @@ def copy_file(source: Path, target: Path, *, size_bytes: int | None = None, dige
             hasher.update(chunk)
             file.write(chunk)
             copied += len(chunk)
-        found = "sha256:" + hasher.hexdigest()
+        found = hasher.digest()
         if size_bytes not in (None, copied) or digest not in (None, found):
             expected = " with ".join(
                 ([] if size_bytes is None else [f"{size_bytes} bytes"]) + ([] if digest is None else [digest])
@@ -237,7 +236,7 @@ def copy_file(source: Path, target: Path, *, size_bytes: int | None = None, dige
             )
 
     write_file(target, write)
-    return "sha256:" + hasher.hexdigest()
+    return hasher.digest()
 
 
 def link_or_copy(source: Path, target: Path) -> None:

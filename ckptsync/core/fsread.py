@@ -8,9 +8,12 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from .errors import CorruptError, NothingFoundError, UnsafePathError, storage_error
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 CHUNK = 1 << 20
 
@@ -89,3 +92,39 @@ def sha256_file(path: Path) -> str:
     for chunk in chunks(path):
         hasher.update(chunk)
     return "sha256:" + hasher.hexdigest()
+
+
+class Hasher:
+    """The sha256 of a stream, computed while the caller does something else with each chunk.
+
+    hashlib lets other threads run, so a copy takes the time of the slower of hashing and writing, not of both.
+    A stream of one chunk needs no thread.
+    """
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+        self._begun = False
+        self._pool: ThreadPoolExecutor | None = None
+        self._pending: Future[None] | None = None
+
+    def update(self, chunk: bytes) -> None:
+        """Take the next chunk; it must not change afterwards."""
+        if not self._begun:
+            self._begun = True
+            self._hash.update(chunk)
+            return
+        if self._pool is None:
+            from concurrent.futures import ThreadPoolExecutor
+
+            self._pool = ThreadPoolExecutor(1)
+        self._wait()
+        self._pending = self._pool.submit(self._hash.update, chunk)
+
+    def digest(self) -> str:
+        """Return `sha256:<hex>` of all chunks so far."""
+        self._wait()
+        return "sha256:" + self._hash.hexdigest()
+
+    def _wait(self) -> None:
+        if self._pending is not None:
+            self._pending.result()
