@@ -25,7 +25,7 @@ _CAUSES = {
     "callback": "stopped by a callback",
     "signal": "stopped by a signal",
     "error": "its script failed",
-    "exit": "its script left early",
+    "exit": "its script ended",
 }
 # How far the way home is, or what the runner said where that is no plain success
 _STATES = {
