@@ -12,7 +12,7 @@ from hypothesis import is_hypothesis_test, settings
 from support import figures
 
 settings.register_profile("quick", max_examples=40, deadline=None)
-settings.register_profile("large", max_examples=5_000, deadline=None)
+settings.register_profile("large", max_examples=2_000, deadline=None)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -32,6 +32,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             if is_hypothesis_test(getattr(item, "obj", None)):
                 item.add_marker("prove")
+                item.add_marker(pytest.mark.timeout(1_800))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
