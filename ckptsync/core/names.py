@@ -170,8 +170,8 @@ def temporary_name(name: str, token: str) -> str:
         name: the file's own name.
         token: eight hexadecimal digits that nobody else uses.
     """
-    kept = name.encode(errors="surrogateescape")[: MAX_COMPONENT_BYTES - len(token) - 6].decode(errors="surrogateescape")
-    return f".{kept}.{token}.tmp"
+    kept = name.encode(errors="surrogateescape")[: MAX_COMPONENT_BYTES - len(token) - 6]
+    return f".{kept.decode(errors='surrogateescape')}.{token}.tmp"
 
 
 def is_temporary(name: str) -> bool:
