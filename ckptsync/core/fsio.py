@@ -13,7 +13,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -110,7 +109,7 @@ def write_file(path: Path, write: Callable[[BinaryIO], None]) -> None:
         StorageError: the disk is full, read-only or failing. Nothing has changed then, except when the
             folder could not be synced at the end: the new file is there and perhaps not durable.
     """
-    temporary = path.with_name(names.temporary_name(path.name, secrets.token_hex(4)))
+    temporary = path.with_name(names.temporary_name(path.name, os.urandom(4).hex()))
     try:
         descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         try:

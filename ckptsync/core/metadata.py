@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from . import fields, fsio, jsonio, names
+from .clock import now
 from .errors import CorruptError, NothingFoundError
 from .layout import TrainingTree
 from .manifest import Manifest
-from .session import now
 from .signature import Signature, Space, parse_net_arch
 
 SCHEMA = "ckptsync.training-metadata/1"

@@ -10,11 +10,11 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from . import fsio, jsonio, names
+from .clock import now
 from .errors import CkptsyncError, ConfigError, CorruptError, NothingFoundError
 from .layout import DEFAULT_TREE
 from .manifest import Origin
@@ -34,11 +34,6 @@ BOOT_VARIABLE = "CKPTSYNC_BOOT"
 
 # Why a session or a scenario in it ended
 CAUSES = ("target", "deadline", "steps", "request", "callback", "signal", "error", "exit")
-
-
-def now() -> str:
-    """Return the time for people: ISO 8601, UTC, seconds."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 @dataclass(frozen=True)

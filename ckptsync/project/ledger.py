@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from ..core import fsio, jsonio
+from ..core.clock import now
 from ..core.errors import CorruptError, NothingFoundError
-from ..core.session import now
 
 # event -> what it says
 EVENTS: Mapping[str, str] = {

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from ..core import fsio, heads, names, sets
+from ..core.clock import now
 from ..core.errors import ExitCode, LockedError, NothingFoundError, UsageError
 from ..core.findings import Finding, Severity
 from ..core.layout import TrainingTree
 from ..core.manifest import FileEntry, Manifest
-from ..core.session import now
 from ..core.sets import SetState
 from ..core.signature import Signature
 from ..project.config import Project, RunConfig

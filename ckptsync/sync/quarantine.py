@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ..core import fsio, jsonio, sets
+from ..core.clock import now
 from ..core.errors import CkptsyncError
 from ..core.findings import Finding
-from ..core.session import now
 from ..core.sets import StoredSet
 from ..project.config import Project
 

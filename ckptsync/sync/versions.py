@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import re
 import sys
 from collections.abc import Mapping
@@ -23,7 +22,7 @@ def installed_versions() -> Mapping[str, str]:
     Read from the names of the `.dist-info` folders: `importlib.metadata` takes longer to import than
     judging a checkpoint takes.
     """
-    found = {"python": platform.python_version()}
+    found = {"python": ".".join(map(str, sys.version_info[:3]))}
     for folder in sys.path:
         if not folder or not Path(folder).is_dir():
             continue

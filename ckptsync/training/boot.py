@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..core import fsio, jsonio, sets
+from ..core.clock import now
 from ..core.errors import CkptsyncError, ConfigError, ExitCode
 from ..core.layout import EVENTS_NAME, SESSION_INFO_NAME, TrainingTree
 from ..core.session import (
@@ -27,7 +28,6 @@ from ..core.session import (
     STARTED_VARIABLE,
     EventLog,
     SessionSpec,
-    now,
     read_events,
     write_session_info,
 )

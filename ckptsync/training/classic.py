@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..core import fsio, heads, names, sets
+from ..core.clock import now
 from ..core.layout import TrainingTree
 from ..core.manifest import FileEntry, Manifest
 from ..core.readers import ModelReport, read_model
-from ..core.session import EventLog, SessionSpec, now
+from ..core.session import EventLog, SessionSpec
 from ..core.sets import SetState, StoredSet
 
 _REASON = "a plain SB3 file holds weights, optimizer and num_timesteps, not the state of environments and generators"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core import fsio, jsonio
-from ..core.session import now
+from ..core.clock import now
 
 _LINE_SECONDS = 10.0
 _METRICS_SECONDS = 2.0

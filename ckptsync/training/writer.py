@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ..core import fsio, metadata, names, sets
+from ..core.clock import now
 from ..core.errors import CorruptError
 from ..core.heads import Best, Head, read_head, tree_scenarios, write_head
 from ..core.layout import TrainingTree
 from ..core.manifest import FileEntry, Manifest, Origin
 from ..core.policy import Retained, is_best, to_remove
 from ..core.readers import ModelReport, read_model
-from ..core.session import SavePolicy, now
+from ..core.session import SavePolicy
 from ..core.sets import SetState
 from ..core.signature import Signature
 from .resume import is_sound
