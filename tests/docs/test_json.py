@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +24,6 @@ TABLES = {
     "ckptsync.status/1": ("status, and ckptsync alone", 0),
     "ckptsync.overview/1": ("status, and ckptsync alone", 0),
 }
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A project with the toy kernel and one session that came home."""
-    folder = tmp_path_factory.mktemp("json")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        assert main(["init", "--kernel", "toy", "--quiet"]) == 0
-        assert main(["launch", "--quick", "--quiet"]) == 0
-        yield folder
 
 
 def _object(words: list[str], capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from ckptsync.core.manifest import FileEntry, Manifest, Origin
 from ckptsync.core.session import SavePolicy
 from ckptsync.project import config
 from ckptsync.project.config import RunConfig
+from ckptsync.project.ledger import EVENTS, LedgerEntry
 from ckptsync.runners.local_folder import LocalFolder
 from ckptsync.sync.report import VERIFY_SCHEMA, CheckpointReport, VerifyReport
 from ckptsync.sync.runners import runner_for
@@ -212,6 +213,13 @@ def test_places_of_a_project_are_described() -> None:
         assert path.as_posix() in names
     left = _named(LAYOUT, "What a session leaves")
     assert {SESSION_INFO_NAME, EVENTS_NAME, METRICS_NAME} <= set(left)
+
+
+def test_the_ledger_is_described() -> None:
+    entry = LedgerEntry(1, "now", "planned", "toy", None, {})
+    line, events = _tables(LAYOUT, "The ledger")
+    assert {name for row in line for name in pages.names_in(row[0])} == set(json.loads(entry.line()))
+    assert {pages.names_in(row[0])[0]: row[1] for row in events} == EVENTS
 
 
 # --- session files ----------------------------------------------------------------------------------------------------
