@@ -105,7 +105,7 @@ class ProjectLayout:
 
     @property
     def staging(self) -> Path:
-        """Complete but untrusted downloads."""
+        """Packs on their way to a runner."""
         return self.state / "staging"
 
     @property
