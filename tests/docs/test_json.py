@@ -40,10 +40,10 @@ def _described(schema: str) -> set[str]:
     if schema in TABLES:
         heading, number = TABLES[schema]
         parts = [part for part in re.split(r"\n\n", pages.section(PAGE, heading)) if pages.rows(part)]
-        return {name for row in pages.rows(parts[number]) for name in pages.names_in(row[0])}
+        return {name for row in pages.rows(parts[number]) for name in pages.inline_code(row[0])}
     for row in pages.rows(pages.read(PAGE)):
-        if pages.names_in(row[0]) == [schema]:
-            return set(pages.names_in(re.sub(r"\([^)]*\)|:.*", "", row[1])))
+        if pages.inline_code(row[0]) == [schema]:
+            return set(pages.inline_code(re.sub(r"\([^)]*\)|:.*", "", row[1])))
     raise AssertionError(f"{schema} is not described")
 
 
@@ -78,7 +78,7 @@ def test_parts_of_status_are_described(project: Path, capsys: pytest.CaptureFixt
 
 def test_restore_and_its_plan_are_described(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = pages.rows(pages.section(PAGE, "restore"))
-    fields = {(name, row[1]) for row in rows for name in pages.names_in(row[0])}
+    fields = {(name, row[1]) for row in rows for name in pages.inline_code(row[0])}
     plan = _object(["restore", "--dry-run"], capsys)
     done = _object(["restore"], capsys)
     assert set(plan) - ALWAYS == {"run", "session", "scenarios"}

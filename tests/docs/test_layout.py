@@ -26,7 +26,7 @@ def _patterns() -> list[re.Pattern[str]]:
         return [
             below + name
             for row in pages.rows(pages.section(LAYOUT, heading))
-            for name in pages.names_in(row[0])
+            for name in pages.inline_code(row[0])
             if "." in name or "/" in name or name in ("cancel", "lock")
         ]
 

@@ -30,7 +30,7 @@ def _said() -> tuple[str, ...]:
 
 
 def _symptoms() -> list[str]:
-    return [name for row in pages.rows(pages.read(TROUBLES)) for name in pages.names_in(row[0])]
+    return [name for row in pages.rows(pages.read(TROUBLES)) for name in pages.inline_code(row[0])]
 
 
 def _pieces(symptom: str) -> list[str]:

@@ -110,11 +110,6 @@ def rows(text: str) -> list[list[str]]:
     return found
 
 
-def names_in(cell: str) -> list[str]:
-    """Return what a table cell names in backticks."""
-    return inline_code(cell)
-
-
 def _blanked(text: str) -> str:
     # A comment in a block of code is no heading; its place must stay
     return _FENCE.sub(lambda match: re.sub(r"[^\n]", " ", match[0]), text)
