@@ -6,13 +6,17 @@ import os
 from argparse import Namespace
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..core import names
 from ..core.errors import NothingFoundError, UsageError
-from ..project.config import Project, RunConfig, find_root, load_project
-from ..project.lineage import SessionRecord
-from ..sync.ledgers import find_record, newest_record
+from ..core.layout import find_root
 from .parser import nearest
+
+# Judging a file outside any project needs no configuration and no ledger, so they are imported where they are used
+if TYPE_CHECKING:
+    from ..project.config import Project, RunConfig
+    from ..project.lineage import SessionRecord
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,8 @@ def project_of(arguments: Namespace) -> Project:
         NothingFoundError: there is none, or the folder of `--project` is not there.
         ConfigError: its configuration is wrong.
     """
+    from ..project.config import load_project
+
     if arguments.project is None:
         return load_project()
     folder = Path(arguments.project)
@@ -60,6 +66,8 @@ def session_of(project: Project, word: str | None) -> SessionRecord:
         UsageError: there is no such run.
         NothingFoundError: there is no such session, or none yet.
     """
+    from ..sync.ledgers import find_record, newest_record
+
     if word is not None and word not in project.runs and _is_session(word):
         return find_record(project, word)
     return newest_record(project, project.run(word).name)
@@ -82,6 +90,8 @@ def resolve(word: str | None, project: Project | None) -> Path | RunTarget | Ses
     if word is None or word in project.runs:
         return RunTarget(project, project.run(word))
     if _is_session(word):
+        from ..sync.ledgers import find_record
+
         return SessionTarget(project, find_record(project, word))
     meant = nearest(word, project.runs)
     raise NothingFoundError(

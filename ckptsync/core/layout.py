@@ -16,6 +16,12 @@ EVENTS_NAME = "events.jsonl"
 METRICS_NAME = "metrics.jsonl"
 
 
+def find_root(start: Path) -> Path | None:
+    """Return the nearest folder at or above `start` that has a `ckptsync.toml`, or None."""
+    here = start.absolute()
+    return next((folder for folder in (here, *here.parents) if (folder / CONFIG_NAME).is_file()), None)
+
+
 @dataclass(frozen=True)
 class TrainingTree:
     """The local folder that the next session resumes from.

@@ -15,7 +15,7 @@ from typing import Any
 
 from ..core import fsio, names
 from ..core.errors import CkptsyncError, ConfigError, NothingFoundError, UsageError
-from ..core.layout import CONFIG_NAME, DEFAULT_RESULTS, DEFAULT_TREE, ProjectLayout, TrainingTree
+from ..core.layout import CONFIG_NAME, DEFAULT_RESULTS, DEFAULT_TREE, ProjectLayout, TrainingTree, find_root
 from ..core.session import SavePolicy, ScenarioSpec
 from ..core.signature import Signature
 from . import values
@@ -142,12 +142,6 @@ class Project:
     def kernel_folder(self, run: RunConfig) -> Path:
         """The folder of a run's training code."""
         return self.root / "kernels" / run.kernel
-
-
-def find_root(start: Path) -> Path | None:
-    """Return the nearest folder at or above `start` that has a `ckptsync.toml`, or None."""
-    here = start.absolute()
-    return next((folder for folder in (here, *here.parents) if (folder / CONFIG_NAME).is_file()), None)
 
 
 def load_project(

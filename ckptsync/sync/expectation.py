@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from ..core import metadata, sets
 from ..core.compare import compare
@@ -11,7 +12,9 @@ from ..core.errors import CorruptError
 from ..core.findings import Finding, blocker
 from ..core.heads import standing
 from ..core.signature import Signature
-from ..project.config import Project, RunConfig
+
+if TYPE_CHECKING:
+    from ..project.config import Project, RunConfig
 
 
 @dataclass(frozen=True)

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..core import sets
 from ..core.compare import compare
 from ..core.errors import CorruptError, ExitCode, NothingFoundError
 from ..core.findings import Finding, Severity
 from ..core.sets import SetState, StoredSet
-from ..project.config import Project, RunConfig
 from .judge import Terms
 from .report import CheckpointReport, FileReport, VerifyReport
 from .reporting import Reporter
 from .targets import find_target, head_digests
-from .verdicts import VerdictCache
 from .verify import one_report, shown_path, verify_path
+
+if TYPE_CHECKING:
+    from ..project.config import Project, RunConfig
+    from .verdicts import VerdictCache
 
 LIST_SCHEMA = "ckptsync.ls/1"
 SHOW_SCHEMA = "ckptsync.show/1"
@@ -68,6 +70,8 @@ def list_tree(project: Project, run: RunConfig, reporter: Reporter | None = None
     Raises:
         NothingFoundError: there are none yet.
     """
+    from .verdicts import VerdictCache
+
     return list_path(shown_path(project.tree(run).root), cache=VerdictCache(project))
 
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..core import names, sets
 from ..core.errors import CkptsyncError, CorruptError, NothingFoundError
@@ -13,14 +14,15 @@ from ..core.findings import Finding, Severity
 from ..core.heads import standing
 from ..core.layout import TrainingTree
 from ..core.sets import SetState, StoredSet
-from ..project.config import Project, RunConfig
 from .expectation import Expectation, expectation
 from .judge import Terms, judge_file, judge_set
-from .ledgers import known_lineages, known_records
 from .report import CheckpointReport, FileReport, VerifyReport
 from .reporting import NullReporter, Reporter
 from .targets import Target, find_target
-from .verdicts import VerdictCache
+
+# Judging a file outside any project needs no configuration and no ledger, so they are imported where they are used
+if TYPE_CHECKING:
+    from ..project.config import Project, RunConfig
 
 __all__ = [
     "CheckpointReport",
@@ -80,6 +82,8 @@ def verify_path(
         findings = _unknown_fit(project, concerned)
     report = _judge_target(target, terms, only_newest, reporter or NullReporter())
     if project is not None and yardstick is None and place.run is not None and place.session is None:
+        from .verdicts import VerdictCache
+
         VerdictCache(project).store(report.checkpoints)
     return replace(report, findings=(*findings, *report.findings))
 
@@ -146,6 +150,8 @@ def shown_path(path: Path) -> Path:
 def _place(project: Project | None, path: Path) -> _Place:
     if project is None:
         return _Place()
+    from .ledgers import known_records
+
     where = Path(os.path.realpath(path))
     for record in known_records(project):
         if where.is_relative_to(os.path.realpath(project.layout.results(record.session))):
@@ -158,7 +164,7 @@ def _place(project: Project | None, path: Path) -> _Place:
 
 def _terms_for(project: Project | None, run: RunConfig | None, place: _Place, yardstick: Expectation | None) -> TermsOf:
     trusted = project.trusted if project is not None else frozenset()
-    lineages = known_lineages(project) if project is not None else frozenset()
+    lineages = _lineages(project)
     scanned: dict[str, list[StoredSet]] = {}
     known: dict[str, Expectation] = {}
 
@@ -183,6 +189,14 @@ def _terms_for(project: Project | None, run: RunConfig | None, place: _Place, ya
         return Terms(fit.signature, fit.source, own(stored), trusted)
 
     return terms
+
+
+def _lineages(project: Project | None) -> frozenset[str]:
+    if project is None:
+        return frozenset()
+    from .ledgers import known_lineages
+
+    return known_lineages(project)
 
 
 def _unknown_fit(project: Project, run: RunConfig) -> list[Finding]:

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from ckptsync.core.errors import ConfigError, NothingFoundError, UsageError
+from ckptsync.core.layout import find_root
 from ckptsync.core.session import ScenarioSpec
-from ckptsync.project.config import find_root, load_project
+from ckptsync.project.config import load_project
 
 
 def load(folder: Path, text: str, environ=None, flags=None):
