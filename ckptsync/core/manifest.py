@@ -18,7 +18,7 @@ from typing import Any
 from . import fields, jsonio, names
 from .errors import CorruptError, UnsafePathError, UsageError
 from .findings import Finding, blocker
-from .signature import Signature
+from .signature import Signature, shared_signature
 
 _SCHEMA_FAMILY = "ckptsync.manifest/"
 SCHEMA = _SCHEMA_FAMILY + "1"
@@ -227,7 +227,7 @@ class Manifest:
             num_timesteps=num_timesteps,
             kind=fields.one_of(value, "kind", KINDS),
             files=_files(value.get("files"), names.checkpoint_stem(scenario, num_timesteps)),
-            signature=Signature.from_json(value.get("signature")),
+            signature=shared_signature(value.get("signature")),
             lineage=names.check_component(fields.text(value, "lineage"), what="lineage"),
             generation=fields.count(value, "generation"),
             session=_session(value),

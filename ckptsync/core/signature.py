@@ -104,3 +104,20 @@ class Signature:
             net_arch=parse_net_arch(value.get("net_arch")),
             parameters={name: TensorSpec.from_json(spec) for name, spec in value["parameters"].items()},
         )
+
+
+_last: tuple[Any, Signature] = (None, Signature())
+
+
+def shared_signature(value: Any) -> Signature:
+    """Parse as `Signature.from_json` does; equal values one after another give the same object.
+
+    The thousands of sets of a tree hold one network, and making its signature anew for each takes more time and
+    memory than all else in a manifest.
+    """
+    global _last
+    known, signature = _last
+    if known is None or value != known:
+        signature = Signature.from_json(value)
+        _last = (value, signature)
+    return signature
