@@ -147,11 +147,13 @@ def planned(plan: LaunchPlan) -> Iterator[Line]:
 
 
 def came_home(trip: RoundTrip, status: RunStatus) -> Iterator[Line]:
-    """Return how a round trip ended: the sessions, one sentence, the next command."""
+    """Return how a round trip ended: the sessions, the message, the next command."""
     yield from session_table(status.sessions, last=SHOWN_SESSIONS)
     if status.sessions:
         yield ""
-    yield text.good(trip.message) if trip.exit_code == 0 else text.bad(trip.message)
+    said, *more = trip.message.splitlines()
+    yield text.good(said) if trip.exit_code == 0 else text.bad(said)
+    yield from more
     if trip.next_command:
         yield next_line(trip.next_command)
 

@@ -6,7 +6,7 @@
     +-- CorruptError                 4   bytes are damaged, unreadable or unsafe
     +-- IncompatibleError            5   another architecture than expected
     +-- NothingFoundError            6   there is nothing to work on
-    +-- SessionFailedError           7   the training script crashed
+    +-- SessionFailedError           7   the training script failed
     +-- LimitError                   8   a quota or limit was reached
     +-- LockedError                  9   somebody else holds it, or is ahead
     +-- CredentialsError            10   the service does not know us
@@ -54,7 +54,7 @@ EXIT_CODE_MEANINGS: dict[ExitCode, str] = {
     ExitCode.CORRUPT: "corrupt, unreadable or unsafe files; nothing was installed",
     ExitCode.INCOMPATIBLE: "the checkpoint has another architecture than expected",
     ExitCode.NOTHING_FOUND: "there is nothing to work on (no run, no session, no checkpoint)",
-    ExitCode.SESSION_FAILED: "the training script crashed",
+    ExitCode.SESSION_FAILED: "the training script failed",
     ExitCode.LIMIT: "a quota or limit was reached",
     ExitCode.LOCKED: "another process holds the lock, or another session is ahead",
     ExitCode.CREDENTIALS: "credentials are missing or refused",

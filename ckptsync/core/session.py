@@ -1,7 +1,7 @@
 """What passes between a project and a session: the specification going in, events and the end marker coming out.
 
 session specification   JSON inside the kernel script; `boot` hands it to the script by a file
-events.jsonl            one line each: boot, start, save, removed, end, warning, script; written as things happen
+events.jsonl            one line each: boot, start, save, removed, end, warning, error, script; written as things happen
 session_info.json       the end marker, written last, so its presence says that the session ended by itself
 """
 
@@ -173,6 +173,17 @@ class EventLog:
         line = {"event": event, "at": now(), "session": self._session, **fields}
         fsio.append_line(self._path, jsonio.canonical(line) + b"\n")
 
+    def write_error(self, error: BaseException) -> None:
+        """Append what ended the session; the exit code is there for an error that ckptsync raised on purpose."""
+        own = error if isinstance(error, CkptsyncError) else None
+        self.write(
+            "error",
+            type=type(error).__name__,
+            message=own.message if own is not None else str(error),
+            hint=own.hint if own is not None else None,
+            exit_code=int(own.exit_code) if own is not None else None,
+        )
+
 
 def read_events(path: Path, *, limit: int = MAX_INFO_BYTES) -> list[dict[str, Any]]:
     """Read the events that a session left; none when there is no file.
@@ -212,7 +223,7 @@ class SessionInfo:
         total_training_time: seconds over all sessions of the lineage, as far as known.
         config: what the session was told, for people.
         versions: of Python and the libraries.
-        error: the last line of a traceback, or None.
+        error: what ended the script: the error, as a traceback names it, else how it died; or None.
     """
 
     session: str | None

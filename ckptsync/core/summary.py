@@ -38,7 +38,7 @@ def summarise(
         exit_code: of the script; 130 and 143 mean that it was asked to stop.
         seconds: wall clock of the session.
         versions: of Python and the libraries.
-        error: the last line of a traceback.
+        error: what ended the script, or None.
     """
     scenarios: dict[str, dict[str, Any]] = {}
     for event in events:

@@ -44,6 +44,21 @@ class ScenarioRecord:
 
 
 @dataclass(frozen=True)
+class Refusal:
+    """An error that ckptsync raised on purpose inside a session, and that ended it.
+
+    Args:
+        exit_code: of the error.
+        message: what failed, and why; the first line says the main thing.
+        hint: what to do, or None.
+    """
+
+    exit_code: int
+    message: str
+    hint: str | None
+
+
+@dataclass(frozen=True)
 class SessionRecord:
     """One session, as far as the ledger knows it.
 
@@ -62,6 +77,8 @@ class SessionRecord:
         reason: why it was closed.
         seconds: wall clock by its own account, or the runner's.
         cause: why it ended, by its own account.
+        error: what ended its script, by its own account, or None.
+        refusal: the error of ckptsync that did, or None.
         fell_back: the launch used an older set because the head was broken.
         undone: its restore was taken back.
         planned_at: when, for people.
@@ -82,6 +99,8 @@ class SessionRecord:
     reason: str | None = None
     seconds: float | None = None
     cause: str | None = None
+    error: str | None = None
+    refusal: Refusal | None = None
     fell_back: bool = False
     undone: bool = False
     planned_at: str = ""
@@ -144,6 +163,7 @@ def _fetched(record: SessionRecord, fields: Mapping[str, Any]) -> SessionRecord:
         stage=stage,
         seconds=fields.get("seconds") or record.seconds,
         cause=fields.get("cause") or record.cause,
+        error=fields.get("error") or record.error,
     )
 
 
@@ -169,6 +189,10 @@ def _undone(record: SessionRecord, fields: Mapping[str, Any]) -> SessionRecord:
 
 def _session_event(record: SessionRecord, fields: Mapping[str, Any]) -> SessionRecord:
     data = fields["data"]
+    if data["event"] == "error":
+        code = data.get("exit_code")
+        refusal = Refusal(code, data["message"], data.get("hint")) if code is not None else None
+        return replace(record, refusal=refusal)
     name = data.get("scenario")
     if not isinstance(name, str) or data["event"] not in _SCENARIO_STEPS:
         return record

@@ -7,8 +7,7 @@ from typing import Any
 
 from ..core import fields
 
-_SCENARIO_EVENTS = {"start": ("num_timesteps",), "save": ("num_timesteps",), "end": ("num_timesteps",)}
-_CAUSE_LIMIT = 100
+_SCENARIO_EVENTS = ("start", "save", "end")
 
 
 def sound_event(event: Mapping[str, Any]) -> dict[str, Any]:
@@ -18,18 +17,32 @@ def sound_event(event: Mapping[str, Any]) -> dict[str, Any]:
     something was there, and nobody computes with it.
     """
     kind = event["event"]
-    if kind not in _SCENARIO_EVENTS:
-        return dict(event)
     try:
-        fields.text(event, "scenario")
-        fields.count(event, "num_timesteps")
-        if kind == "end":
-            fields.text(event, "cause")
-        if kind == "start" and event.get("fidelity") is not None:
-            fidelity = fields.mapping(event, "fidelity")
-            fields.texts({"reasons": [], **fidelity}, "reasons")
-        if kind == "start" and event.get("target") is not None:
-            fields.count(event, "target")
+        if kind in _SCENARIO_EVENTS:
+            _check_scenario_event(event, kind)
+        elif kind == "error":
+            _check_error(event)
     except ValueError as error:
         return {"event": "unsound", "kind": str(kind), "error": str(error)}
     return dict(event)
+
+
+def _check_scenario_event(event: Mapping[str, Any], kind: str) -> None:
+    fields.text(event, "scenario")
+    fields.count(event, "num_timesteps")
+    if kind == "end":
+        fields.text(event, "cause")
+    if kind == "start" and event.get("fidelity") is not None:
+        fidelity = fields.mapping(event, "fidelity")
+        fields.texts({"reasons": [], **fidelity}, "reasons")
+    if kind == "start" and event.get("target") is not None:
+        fields.count(event, "target")
+
+
+def _check_error(event: Mapping[str, Any]) -> None:
+    fields.text(event, "type")
+    fields.text(event, "message")
+    if event.get("hint") is not None:
+        fields.text(event, "hint")
+    if event.get("exit_code") is not None:
+        fields.count(event, "exit_code")

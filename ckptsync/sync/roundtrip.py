@@ -27,6 +27,8 @@ from .wait import wait
 
 LAUNCH_SCHEMA = "ckptsync.launch/1"
 _STEPS_LEFT = 8  # no session has more stages than this
+# What a session may raise that is no fault of its script
+_REFUSALS = (ExitCode.CORRUPT, ExitCode.INCOMPATIBLE)
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class RoundTrip:
     Args:
         run: the run.
         exit_code: of the command.
-        message: one sentence for people.
+        message: one sentence for people; after a refusal, what was refused in the lines behind it.
         session: the session; None when none was needed.
         status: what the runner said at the end, or None.
         verdict: of the session's outputs, or None.
@@ -256,8 +258,7 @@ def _outcome(record: SessionRecord, receipt: RestoreReceipt | None, *, progress:
     name, state = record.session, record.state
     kept = _kept(receipt) if progress else "it left nothing new"
     if state == SessionState.ERROR:
-        reason = record.message or "its script failed"
-        return ExitCode.SESSION_FAILED, f"{name} crashed ({reason}); {kept}"
+        return _failed(record, kept)
     if receipt is not None and not progress and receipt.exit_code in (ExitCode.CORRUPT, ExitCode.INCOMPATIBLE):
         return ExitCode(receipt.exit_code), f"{name} left no checkpoint that may be used; nothing was restored"
     if not progress:
@@ -271,12 +272,24 @@ def _outcome(record: SessionRecord, receipt: RestoreReceipt | None, *, progress:
     return ExitCode.OK, f"{name} ended ({record.cause or state}); {kept}"
 
 
+def _failed(record: SessionRecord, kept: str) -> tuple[ExitCode, str]:
+    refusal = record.refusal
+    if refusal is not None and refusal.exit_code in _REFUSALS:
+        told = f"{record.session} could not resume; {kept}\n{refusal.message}"
+        known = refusal.exit_code == ExitCode.INCOMPATIBLE  # its message ends with what to do
+        return ExitCode(refusal.exit_code), told if known or not refusal.hint else f"{told}\n{refusal.hint}"
+    reason, *_more = (record.error or record.message or "its script failed").splitlines()
+    return ExitCode.SESSION_FAILED, f"{record.session} failed ({reason}); {kept}"
+
+
 def _kept(receipt: RestoreReceipt | None) -> str:
     moved = receipt.scenarios.items() if receipt is not None else ()
     return ", ".join(f"{n} is at {m.head_to.num_timesteps:,} steps now" for n, m in moved if m.head_to is not None)
 
 
 def _next_command(run: RunConfig, record: SessionRecord, receipt: RestoreReceipt | None) -> str:
+    if record.refusal is not None and record.refusal.exit_code == ExitCode.INCOMPATIBLE:
+        return f"ckptsync launch {run.name} --fresh"
     if record.state == SessionState.ERROR:
         return f"ckptsync logs {record.session}"
     heads = {n: m.head_to.num_timesteps for n, m in receipt.scenarios.items() if m.head_to} if receipt else {}

@@ -12,8 +12,10 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from ..core import fsio, jsonio, sets
 from ..core.clock import now
@@ -70,6 +72,7 @@ class _Boot:
             end = run_child(self._command(), self._environment(), seconds=self._seconds_left())
             self._script_seconds = time.monotonic() - begun
         except CkptsyncError as error:
+            self._log.write_error(error)
             end = _failure(error)
         # From here on the session is ending already: another request to stop must not cut the end marker off
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -122,6 +125,8 @@ class _Boot:
         try:
             self._seal(end, stopped_in_time)
             events = read_events(self._working / EVENTS_NAME)
+            if code != 0:
+                error = _told(events) or error
             if self._script_seconds is not None:
                 self._log.write("script", exit_code=end.exit_code, seconds=round(self._script_seconds, 3))
         except CkptsyncError as failed:
@@ -158,6 +163,12 @@ def _cause(end: ChildEnd) -> str:
     if end.exit_code in _STOP_CODES:
         return "signal"
     return "exit" if end.exit_code == 0 else "error"
+
+
+def _told(events: Sequence[Mapping[str, Any]]) -> str | None:
+    """Return the error that the script itself wrote down last, as a traceback would name it."""
+    errors = [event for event in events if event["event"] == "error"]
+    return f"{errors[-1].get('type')}: {errors[-1].get('message')}" if errors else None
 
 
 def _failure(error: CkptsyncError) -> ChildEnd:

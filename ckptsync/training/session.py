@@ -203,6 +203,8 @@ class TrainingSession:
             self._enter()
         except CkptsyncError as error:
             self._stack.close()
+            if self._plan.spec is not None:  # outside a session the file may belong to whoever holds the lock
+                self._events.write_error(error)
             self._leave_with(error)
             raise
         except BaseException:
@@ -264,8 +266,7 @@ class TrainingSession:
     ) -> None:
         exit_code = self._exit_code(error)
         if error is not None and not isinstance(error, SystemExit):
-            hint = error.hint if isinstance(error, CkptsyncError) else None
-            self._events.write("error", type=type(error).__name__, message=str(error), hint=hint)
+            self._events.write_error(error)
         self._stack.close()
         if BOOT_VARIABLE not in os.environ:  # boot writes it itself, after this process has ended
             info = summarise(
@@ -274,7 +275,7 @@ class TrainingSession:
                 exit_code,
                 time.monotonic() - self._started,
                 versions=current_versions(),
-                error=f"{type(error).__name__}: {error}" if error is not None and exit_code == ExitCode.ERROR else None,
+                error=f"{type(error).__name__}: {error}" if isinstance(error, Exception) else None,
             )
             write_session_info(self._working / SESSION_INFO_NAME, info)
         if isinstance(error, CkptsyncError):

@@ -227,6 +227,7 @@ def test_every_event_is_described() -> None:
         for source in (pages.ROOT / "ckptsync" / "training").glob("*.py")
         for event in re.findall(r"(?:events|log|_log|_events)\.write\(\s*\"([a-z-]+)\"", source.read_text("utf-8"))
     }
+    written.add("error")  # EventLog.write_error
     assert {"boot", "start", "save", "end"} <= written
     assert set(_named(SESSION_FILES, "events.jsonl")) >= written
     described = {pages.inline_code(row[0])[0] for row in pages.rows(pages.section(SESSION_FILES, "events.jsonl"))}

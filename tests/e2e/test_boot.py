@@ -168,7 +168,9 @@ def test_a_promised_checkpoint_that_is_not_there_is_no_start_from_zero(toy: Mach
     assert not session.tree.checkpoints.exists()
     assert session.info["cause"] == "error"
     assert session.info["error"]
-    assert [event["event"] for event in read_events(session.working / EVENTS_NAME)] == ["boot"]
+    events = read_events(session.working / EVENTS_NAME)
+    assert [event["event"] for event in events] == ["boot", "error"]
+    assert events[-1]["exit_code"] == session.code
 
 
 @pytest.mark.slow

@@ -213,8 +213,13 @@ def test_exit_codes_of_launch(
     assert "RuntimeError: crashed at 250, as told" in err
     assert "toy is at 200 steps now" in out
     assert out.endswith("next: ckptsync logs toy/s0001\n")
+    assert "failed (RuntimeError: crashed at 250, as told)" in out
+    code, out, _ = run("launch", "--set", "hidden=[16,16]", "-q", capsys=capsys)
+    assert code == 5
+    assert "\n- Architecture: checkpoint=[8, 8], current=[16, 16]\n" in out
+    assert out.endswith("next: ckptsync launch toy --fresh\n")
     code, value = run_json("launch", "--set", "save=false", "-q", capsys=capsys)
-    assert (code, value["session"]) == (11, "toy/s0002")
+    assert (code, value["session"]) == (11, "toy/s0003")
     code, out, _ = run("launch", "-q", capsys=capsys)
     assert code == 0
     assert "target reached" in out

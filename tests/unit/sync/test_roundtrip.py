@@ -10,6 +10,8 @@ from support.projects import CONFIG, Script, rewrite_manifest, seal_set, set_hea
 
 from ckptsync.core import heads, sets
 from ckptsync.core.errors import CkptsyncError, CorruptError, IncompatibleError, LockedError, NothingFoundError
+from ckptsync.core.layout import EVENTS_NAME, SESSION_INFO_NAME
+from ckptsync.core.session import EventLog, SessionInfo, write_session_info
 from ckptsync.runners.base import SessionState
 from ckptsync.sync import fetch as fetching
 from ckptsync.sync import launch, overview, restore, roundtrip
@@ -101,6 +103,43 @@ def test_another_architecture_is_refused_by_name(bench):
     result = trip(bench)
     assert (result.exit_code, head(bench).num_timesteps) == (5, 200)
     assert "refused a_checkpoint_400_steps" in bench.told.text
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said", "next_command"),
+    [
+        (IncompatibleError("x does not fit\n- Architecture: y", hint="z"), 5, "- Architecture: y", "launch a --fresh"),
+        (CorruptError("x cannot be used", hint="fetch it again"), 4, "fetch it again", "logs a/s0002"),
+        (LockedError("somebody holds x"), 7, "failed (LockedError: somebody holds x)", "logs a/s0002"),
+        (RuntimeError("crash\nmore"), 7, "failed (RuntimeError: crash); it left nothing new", "logs a/s0002"),
+    ],
+)
+def test_an_error_inside_the_session_is_told_as_what_it_is(bench, error, code, said, next_command):
+    trip(bench)
+
+    def fail(working: Path) -> None:
+        EventLog(working / EVENTS_NAME, "a/s0002").write_error(error)
+        text = f"{type(error).__name__}: {error}"
+        info = SessionInfo("a/s0002", "error", 1, {}, seconds=1.0, total_training_time=1.0, error=text)
+        write_session_info(working / SESSION_INFO_NAME, info)
+
+    bench.runner.script = Script(steps=(), state=SessionState.ERROR, change=fail)
+    result = trip(bench)
+    assert (result.exit_code, result.next_command) == (code, f"ckptsync {next_command}")
+    assert said in result.message
+    assert "crashed" not in result.message
+    bench.runner.script = Script()
+    assert (trip(bench).exit_code, head(bench).num_timesteps) == (0, 400)
+
+
+def test_an_error_event_that_makes_no_sense_is_not_believed(bench):
+    trip(bench)
+
+    def lie(working: Path) -> None:
+        EventLog(working / EVENTS_NAME, "a/s0002").write("error", type=1, message=None, exit_code="5")
+
+    bench.runner.script = Script(steps=(), state=SessionState.ERROR, change=lie)
+    assert trip(bench).exit_code == 7
 
 
 @pytest.mark.parametrize(
