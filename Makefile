@@ -10,8 +10,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# One thread for each of torch's pools: tests run side by side, and one thread is what "equal to the bit" is stated for
-ENVIRONMENT := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+# One thread for each of torch's pools: tests run side by side, and one thread is what "equal to the bit" is stated for.
+# Byte code is kept even where the environment forbids it: the tests start hundreds of processes
+ENVIRONMENT := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=
 PYTEST := $(ENVIRONMENT) $(BIN)/python -m pytest
 DEMO := demo
 

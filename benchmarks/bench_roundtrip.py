@@ -14,7 +14,7 @@ from pathlib import Path
 from timing import heading, row
 
 _CKPTSYNC = Path(sys.executable).with_name("ckptsync")
-_REPEATS = 5
+_REPEATS = 7
 
 
 def main() -> None:

@@ -11,7 +11,9 @@ import pytest
 from hypothesis import is_hypothesis_test, settings
 from support import figures
 
-settings.register_profile("quick", max_examples=40, deadline=None)
+_WHOLE_TRIPS = Path(__file__).parent / "e2e"
+
+settings.register_profile("quick", max_examples=30, deadline=None)
 settings.register_profile("large", max_examples=2_000, deadline=None)
 
 
@@ -27,7 +29,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Let `-m prove --figures` select every property test, with the large profile."""
+    """Call whole trips slow; let `-m prove --figures` select every property test, with the large profile."""
+    for item in items:
+        if _WHOLE_TRIPS in item.path.parents:
+            item.add_marker("slow")
     if config.getoption("--figures"):
         for item in items:
             if is_hypothesis_test(getattr(item, "obj", None)):

@@ -21,6 +21,8 @@ from ckptsync.runners.local import LocalRunner
 from ckptsync.runners.local_folder import LocalFolder
 from ckptsync.testing.contracts import FOR_EVER, UNTIL_STOPPED, RunnerContract
 
+pytestmark = pytest.mark.slow  # real processes, limits that pass and graces that run out
+
 
 def members(group: int) -> list[str]:
     """Return the living processes of a group; those that only wait to be reaped are dead."""

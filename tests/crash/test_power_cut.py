@@ -37,6 +37,7 @@ def sweep(case: Case, folder: Path, seeds: Sequence[int]) -> int:
     return (len(steps) + 1) * len(seeds)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", crashcases.sample())
 def test_no_power_cut_loses_or_tears_anything(case: Case, fast_folder: Path) -> None:
     sweep(case, fast_folder, (0, 2, 3))

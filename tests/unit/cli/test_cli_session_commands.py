@@ -20,6 +20,8 @@ from ckptsync.cli.catalogue import CATALOGUE
 from ckptsync.core import fsio
 from ckptsync.project.config import load_project
 
+pytestmark = pytest.mark.slow  # real sessions
+
 CONFIG = """\
 [runs.toy]
 total_timesteps = 500

@@ -16,6 +16,8 @@ from ckptsync.core.session import ScenarioSpec, SessionSpec
 from ckptsync.runners.bundle import MAX_SCRIPT_BYTES, build_bundle, read_header
 from ckptsync.runners.packages import load_package
 
+pytestmark = pytest.mark.slow  # xz over all of SB3, many times
+
 SPEC = SessionSpec(
     run="probe",
     session="probe/s0007",

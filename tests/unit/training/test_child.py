@@ -12,6 +12,8 @@ import pytest
 
 from ckptsync.training.child import ChildEnd, run_child
 
+pytestmark = pytest.mark.slow  # real processes that are waited for
+
 
 def run(script: str, *, seconds: float | None = None) -> ChildEnd:
     return run_child([sys.executable, "-S", "-u", "-c", script], os.environ, seconds=seconds)

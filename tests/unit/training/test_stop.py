@@ -25,6 +25,7 @@ def test_a_deadline_counts_what_is_still_needed() -> None:
         assert stop.cause(needed_seconds=70) == "deadline"
 
 
+@pytest.mark.slow
 def test_a_signal_is_known_while_the_main_thread_sits_in_a_c_call() -> None:
     with StopWatch() as stop:
         killer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGTERM))
