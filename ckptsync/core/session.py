@@ -176,10 +176,11 @@ class EventLog:
     def write_error(self, error: BaseException) -> None:
         """Append what ended the session; the exit code is there for an error that ckptsync raised on purpose."""
         own = error if isinstance(error, CkptsyncError) else None
+        message = own.message if own is not None else str(error)
         self.write(
             "error",
             type=type(error).__name__,
-            message=own.message if own is not None else str(error),
+            message=message.encode("utf-8", "backslashreplace").decode(),  # it may quote a file name that is no text
             hint=own.hint if own is not None else None,
             exit_code=int(own.exit_code) if own is not None else None,
         )

@@ -105,6 +105,15 @@ def test_no_events_is_none(tmp_path: Path) -> None:
     assert session.read_events(tmp_path / "none") == []
 
 
+def test_an_error_is_written_whatever_its_text_is(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    EventLog(path, None).write_error(OSError("no file \udc80"))
+    EventLog(path, None).write_error(CorruptError("it is cut", hint="fetch it"))
+    first, second = session.read_events(path)
+    assert (first["type"], first["message"], first["exit_code"]) == ("OSError", "no file \\udc80", None)
+    assert (second["message"], second["hint"], second["exit_code"]) == ("it is cut", "fetch it", 4)
+
+
 def test_a_line_cut_short_is_left_out_at_every_byte(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     EventLog(path, None).write("start")
