@@ -176,7 +176,9 @@ def _restoring(record: SessionRecord, fields: Mapping[str, Any]) -> SessionRecor
 
 
 def _restored(record: SessionRecord, fields: Mapping[str, Any]) -> SessionRecord:
-    return replace(record, stage="restored", receipt=fields["receipt"], undone=False)
+    # What a session that still runs has sealed so far may come home before its end; the rest is still to come
+    stage = "restored" if record.state is not None else "started"
+    return replace(record, stage=stage, receipt=fields["receipt"], undone=False)
 
 
 def _closed(record: SessionRecord, fields: Mapping[str, Any]) -> SessionRecord:

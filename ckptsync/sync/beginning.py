@@ -144,7 +144,7 @@ def remembered_head(found: Sequence[SessionRecord], scenario: str) -> str | None
     for record in found:
         if record.spec.fresh:
             last = None
-        if record.stage != "restored" or record.receipt is None:
+        if record.stage == "restoring" or record.receipt is None:
             continue
         moved = record.receipt["scenarios"].get(scenario)
         head = (moved["head_from"] if record.undone else moved["head_to"]) if moved else None

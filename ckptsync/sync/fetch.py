@@ -23,7 +23,7 @@ from .events import sound_event
 from .ledgers import find_record, known_records, open_ledger
 from .reporting import Meter, Reporter, size_text
 from .runners import runner_for
-from .wait import handle_of
+from .wait import handle_of, note_end
 
 FETCH_SCHEMA = "ckptsync.fetch/1"
 MAX_FILES = 100_000
@@ -80,6 +80,11 @@ def fetch(project: Project, session: str, reporter: Reporter, *, dry_run: bool =
     """
     record = find_record(project, session)
     runner, handle = runner_for(project, record.runner), handle_of(record)
+    if record.state is None and not dry_run:  # the state first: what comes after the end is whole
+        status = runner.status(handle)
+        if status.state.finished:
+            note_end(project, record, status)
+            record = find_record(project, session)
     files = checked_outputs(runner.outputs(handle))
     folder = project.layout.results(session)
     place = project.layout.session(session)

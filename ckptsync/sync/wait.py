@@ -61,16 +61,21 @@ def wait(
         sleep(pause)
         pause = min(pause * _GROWTH, longest)
     if record.state is None:
-        open_ledger(project).append(
-            "finished",
-            run=record.run,
-            session=session,
-            state=status.state.value,
-            message=status.message,
-            exit_code=status.exit_code,
-            seconds=status.seconds,
-        )
+        note_end(project, record, status)
     return status
+
+
+def note_end(project: Project, record: SessionRecord, status: SessionStatus) -> None:
+    """Write into the ledger how a session has ended."""
+    open_ledger(project).append(
+        "finished",
+        run=record.run,
+        session=record.session,
+        state=status.state.value,
+        message=status.message,
+        exit_code=status.exit_code,
+        seconds=status.seconds,
+    )
 
 
 def handle_of(record: SessionRecord) -> SessionHandle:

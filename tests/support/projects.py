@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ckptsync.core import sets
-from ckptsync.core.heads import Best, Head, write_head
+from ckptsync.core.heads import Best, Head, read_head, write_head
 from ckptsync.core.layout import EVENTS_NAME, TrainingTree
 from ckptsync.core.manifest import FileEntry, Manifest, Origin
 from ckptsync.core.readers import read_model
@@ -161,8 +161,22 @@ class ScriptedRunner:
         if last is not None:
             set_head(tree, last)
 
+    def go_on(self, session: str, num_timesteps: int) -> None:
+        """Let a session that was called running seal another set."""
+        spec = self.spec_of(session)
+        tree = TrainingTree(self._working(session) / spec.tree)
+        (scenario,) = spec.scenarios
+        head = read_head(tree, scenario.name)
+        fields = {"lineage": spec.lineage, "generation": spec.generation, "session": spec.session}
+        origin = spec.heads.get(scenario.name)
+        parent = head.digest if head is not None else None
+        made = seal_set(
+            tree.checkpoints, num_timesteps, scenario=scenario.name, resumed_from=origin, parent=parent, **fields
+        )
+        set_head(tree, made)
+
     def status(self, handle: SessionHandle) -> SessionStatus:
-        """Over."""
+        """Over, or what the script says."""
         return SessionStatus(self.script.state, "as scripted", seconds=1.0)
 
     def cancel(self, handle: SessionHandle) -> None:

@@ -37,6 +37,7 @@ STARTED = ("started", {"handle": {"session": "x/s0001", "runner": "local", "refe
         ((STARTED, FINISHED, ("fetched", {})), "fetched"),
         ((STARTED, FINISHED, ("fetched", {}), ("verified", {"verdict": "valid"})), "verified"),
         ((STARTED, ("fetched", {})), "started"),  # fetched while it runs: it goes on
+        ((STARTED, ("fetched", {}), ("restored", {"receipt": {}})), "started"),  # as far as it was: it goes on
         ((STARTED, FINISHED, ("restored", {"receipt": {}})), "restored"),
         ((STARTED, FINISHED, ("restored", {"receipt": {}}), FINISHED, ("fetched", {})), "restored"),
         ((("closed", {"reason": "why"}),), "closed"),

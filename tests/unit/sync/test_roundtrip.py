@@ -303,6 +303,26 @@ def test_detach_returns_at_once_and_wait_brings_it_home(bench):
         roundtrip.resume_unfinished(bench.project, bench.run, reporter=bench.told)
 
 
+def test_what_is_restored_while_the_session_runs_does_not_settle_it(bench):
+    bench.runner.script = Script(state=SessionState.RUNNING)
+    trip(bench, detach=True)
+    fetching.fetch(bench.project, "a/s0001", bench.told)
+    restore.apply(bench.project, restore.plan_restore(bench.project, bench.run), bench.told)
+    assert head(bench).num_timesteps == 200
+    bench.runner.go_on("a/s0001", 300)
+    bench.runner.script = Script()
+    result = trip(bench)
+    assert (result.session, result.exit_code, head(bench).num_timesteps) == ("a/s0001", 0, 300)
+    assert len(bench.runner.started) == 1
+
+
+def test_an_ended_session_that_was_brought_home_by_hand_is_settled(bench):
+    trip(bench, detach=True)
+    fetching.fetch(bench.project, "a/s0001", bench.told)
+    restore.apply(bench.project, restore.plan_restore(bench.project, bench.run), bench.told)
+    assert (trip(bench).session, head(bench).num_timesteps) == ("a/s0002", 400)
+
+
 def test_a_planned_session_whose_inputs_are_gone_is_closed(bench, monkeypatch):
     trip(bench)
     with monkeypatch.context() as patch:
