@@ -7,7 +7,7 @@ from typing import Any
 
 from ..core.errors import NothingFoundError
 from ..project.config import Project
-from ..runners.base import SessionState
+from ..runners.base import SessionState, Submission
 from .ledgers import find_record, open_ledger
 from .runners import runner_for
 from .wait import handle_of
@@ -62,13 +62,16 @@ def cancel(project: Project, session: str, *, dry_run: bool = False) -> CancelRe
         NothingFoundError: it has ended already.
     """
     record = find_record(project, session)
-    if record.handle is None and not record.settled:
+    runner = runner_for(project, record.runner)
+    # A launch that was cut short may have started it all the same
+    found = runner.find(Submission(session, record.spec.generation, b"")) if record.handle is None else None
+    if record.handle is None and found is None and not record.settled:
         if not dry_run:
             open_ledger(project).append(
                 "closed", run=record.run, session=session, reason="cancelled before it was started"
             )
         return CancelReport(session, record.stage, asked=not dry_run)
-    handle, runner = handle_of(record), runner_for(project, record.runner)
+    handle = found or handle_of(record)
     state = runner.status(handle).state
     if state.finished:
         raise NothingFoundError(f"{session} has ended already ({state})", hint=f"ckptsync wait {record.run}")

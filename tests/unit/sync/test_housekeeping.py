@@ -6,14 +6,16 @@ import time
 from pathlib import Path
 
 import pytest
-from support.projects import CONFIG, make_project, seal_set, set_head, write_model
+from support.projects import CONFIG, Script, make_project, seal_set, set_head, write_model
 
 from ckptsync.core import heads, sets
 from ckptsync.core.errors import LockedError, NothingFoundError, UsageError
 from ckptsync.project.config import load_project
+from ckptsync.runners.base import SessionState, Submission
 from ckptsync.sync import adopt as adopting
 from ckptsync.sync import clean, control, doctor, init, launch, overview, roundtrip
 from ckptsync.sync.launch import LaunchOptions
+from ckptsync.sync.ledgers import known_records
 from ckptsync.sync.verify import verify_run
 
 THREE = CONFIG.replace("total_timesteps = 1000", "scenarios = { a = 1000, b = 1000 }")
@@ -134,6 +136,18 @@ def test_doctor_says_what_to_do(bench, tmp_path: Path):
     bad = {check.name: check for check in doctor.doctor(bench.project).checks if not check.ok}
     assert {"kernel of a", "tree of a"} <= bad.keys()
     assert all(check.fix for check in bad.values())
+
+
+def test_cancel_finds_a_session_whose_start_was_not_written_down(bench):
+    bench.runner.script = Script(state=SessionState.RUNNING)
+    plan = launch.plan(bench.project, bench.run, LaunchOptions())
+    record = launch.fix(bench.project, plan, bench.told)
+    bench.runner.start(Submission(record.session, record.spec.generation, plan.script))
+    report = control.cancel(bench.project, record.session)
+    assert (report.state, report.asked) == ("running", True)
+    assert not known_records(bench.project)[0].settled
+    bench.runner.script = Script()
+    assert (trip(bench).session, len(bench.runner.started)) == (record.session, 1)
 
 
 def test_cancel_and_logs(bench):
