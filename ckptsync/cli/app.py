@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 import threading
@@ -14,6 +15,9 @@ from .._version import __version__
 if TYPE_CHECKING:
     from .command import Command
     from .output import Output
+
+
+_GC_THRESHOLD = 100_000
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,6 +33,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if words == ["--version"]:  # before anything is imported: it is asked by scripts all the time
         sys.stdout.write(f"ckptsync {__version__}\n")
         return 0
+    # A command builds many small values and ends: looking for cycles among them is a tenth of the time of a long listing
+    gc.set_threshold(_GC_THRESHOLD)
+    mask = _hold_signals()  # a Ctrl-C while modules load is answered like any other, below
     from . import failure, parser
     from .output import Output
 
@@ -40,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     target: str | None = None
     try:
         with _Termination() as termination:
+            _let_through(mask)
             command = parser.find_command(name)
             if "--version" in rest:
                 return _version(output)
@@ -80,6 +88,18 @@ def _version(output: Output) -> int:
     value = {"schema": "ckptsync.version/1", "version": __version__, "python": sys.version.split()[0]}
     output.answer(Answer(lambda: value, lambda: [f"ckptsync {__version__}"]))
     return 0
+
+
+def _hold_signals() -> set[int] | None:
+    """Hold Ctrl-C and SIGTERM back; return what brings the state before back, None where nothing is held."""
+    if not hasattr(signal, "pthread_sigmask"):
+        return None
+    return set(signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM)))
+
+
+def _let_through(mask: set[int] | None) -> None:
+    if mask is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 class _Termination:

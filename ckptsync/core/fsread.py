@@ -28,7 +28,7 @@ def list_names(folder: Path) -> list[str]:
         raise storage_error(error, folder, action="list") from error
 
 
-def open_regular(path: Path, *, follow: bool = False) -> BinaryIO:
+def open_regular(path: Path | str, *, follow: bool = False) -> BinaryIO:
     """Open a regular file for reading; never a pipe, device or folder, and no link unless asked.
 
     Args:
@@ -55,7 +55,7 @@ def open_regular(path: Path, *, follow: bool = False) -> BinaryIO:
     return os.fdopen(descriptor, "rb")
 
 
-def read_bytes(path: Path, *, limit: int) -> bytes:
+def read_bytes(path: Path | str, *, limit: int) -> bytes:
     """Read a small regular file whole.
 
     Raises:
@@ -65,7 +65,8 @@ def read_bytes(path: Path, *, limit: int) -> bytes:
     """
     with open_regular(path) as file:
         try:
-            data = file.read(limit + 1)
+            # Room for what is there, not for what is allowed; a file that grows meanwhile is cut, and refused as damaged
+            data = file.read(min(limit, os.fstat(file.fileno()).st_size) + 1)
         except OSError as error:
             raise storage_error(error, path, action="read") from error
     if len(data) > limit:

@@ -12,10 +12,11 @@ and never removed by a sweep. Whoever changes a folder holds the lock of its tre
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import BinaryIO
@@ -76,14 +77,20 @@ def read_manifest(path: Path) -> Manifest:
     Raises:
         ManifestError: it is damaged, of an unknown schema, or names another set.
     """
+    folder, name = os.path.split(path)
+    return _read_manifest(folder, name)
+
+
+def _read_manifest(folder: str, name: str) -> Manifest:
+    # Texts instead of paths: a tree may hold ten thousand of them
     try:
-        data = fsio.read_bytes(path, limit=MAX_MANIFEST_BYTES)
+        data = fsio.read_bytes(os.path.join(folder, name), limit=MAX_MANIFEST_BYTES)
     except CkptsyncError as error:
-        raise ManifestError(blocker("manifest.damaged", path.name, actual=error.message)) from None
-    manifest = Manifest.parse(data, name=path.name)
-    if manifest.stem + names.MANIFEST_SUFFIX != path.name:
+        raise ManifestError(blocker("manifest.damaged", name, actual=error.message)) from None
+    manifest = Manifest.parse(data, name=name)
+    if manifest.stem + names.MANIFEST_SUFFIX != name:
         raise ManifestError(
-            blocker("manifest.damaged", path.name, path.name, manifest.stem + names.MANIFEST_SUFFIX, "it was renamed")
+            blocker("manifest.damaged", name, name, manifest.stem + names.MANIFEST_SUFFIX, "it was renamed")
         )
     return manifest
 
@@ -110,16 +117,15 @@ def find(folder: Path, stem: str) -> StoredSet | None:
 
 def _classify(folder: Path, stem: str, suffixes: set[str]) -> StoredSet:
     parts = names.parse_stem(stem, classic=True) or names.StemParts(stem, 0)
-    stored = StoredSet(folder, stem, parts.scenario, parts.num_timesteps, SetState.UNSEALED)
+    state, manifest, finding = SetState.UNSEALED, None, None
     if names.MANIFEST_SUFFIX in suffixes:
         try:
-            manifest = read_manifest(folder / (stem + names.MANIFEST_SUFFIX))
+            state, manifest = SetState.SEALED, _read_manifest(str(folder), stem + names.MANIFEST_SUFFIX)
         except ManifestError as error:
-            return replace(stored, state=SetState.CORRUPT, finding=error.finding)
-        return replace(stored, state=SetState.SEALED, manifest=manifest)
-    if suffixes & {names.PENDING_SUFFIX, names.DELETING_SUFFIX}:
-        return replace(stored, state=SetState.TORN, finding=warning("set.torn", stem))
-    return stored
+            state, finding = SetState.CORRUPT, error.finding
+    elif suffixes & {names.PENDING_SUFFIX, names.DELETING_SUFFIX}:
+        state, finding = SetState.TORN, warning("set.torn", stem)
+    return StoredSet(folder, stem, parts.scenario, parts.num_timesteps, state, manifest, finding)
 
 
 def newest(stored: Iterable[StoredSet], scenario: str) -> list[StoredSet]:
@@ -302,13 +308,15 @@ def set_aside(stored: StoredSet, attic: Path) -> Path:
         That folder. Its name comes from a digest, so sets of one stem never meet there.
     """
     folder, stem, manifest = stored.folder, stored.stem, stored.manifest
-    if manifest is not None and all((folder / entry.path).is_file() for entry in manifest.files):
+    files, strange = members(folder, stem)
+    if manifest is not None and not strange and all(entry.path in files for entry in manifest.files):
         target = attic_folder(attic, manifest.digest)
         move_set(folder, manifest, target)
         return target
-    files = [name for name in fsio.list_names(folder) if name.startswith(stem + ".")]
-    target = attic_folder(attic, fsio.sha256_file(folder / files[0]))
+    target = attic_folder(attic, digest_of_files(folder, stem))
     fsio.make_folder(target)
+    for name in strange:  # a link, a pipe or a folder has no bytes to copy: it is moved as it is, nobody follows it
+        fsio.rename(folder / name, target / name)
     for name in files:
         if not (target / name).exists():  # else an attempt that was cut short has brought it
             fsio.link_or_copy(folder / name, target / name)
@@ -316,6 +324,19 @@ def set_aside(stored: StoredSet, attic: Path) -> Path:
         fsio.remove_file(folder / name)
         fsio.sync_folder(folder)
     return target
+
+
+def members(folder: Path, stem: str) -> tuple[list[str], list[str]]:
+    """Return the names that belong to a stem: those of regular files, and those of anything else that took their place."""
+    found = [name for name in fsio.list_names(folder) if name.startswith(stem + ".")]
+    regular = {name for name in found if (folder / name).is_file() and not (folder / name).is_symlink()}
+    return [name for name in found if name in regular], [name for name in found if name not in regular]
+
+
+def digest_of_files(folder: Path, stem: str) -> str:
+    """Return a digest for files that no sound manifest vouches for: of the first of them, else of their name."""
+    files, _ = members(folder, stem)
+    return fsio.sha256_file(folder / files[0]) if files else hashlib.sha256(os.fsencode(stem)).hexdigest()
 
 
 def attic_folder(attic: Path, digest: str) -> Path:

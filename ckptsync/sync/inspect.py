@@ -146,8 +146,9 @@ def _listed(stored: StoredSet, head: str | None, cache: VerdictCache | None) -> 
             sealed=stored.state is SetState.CORRUPT,
             findings=findings,
         )
+    model = stored.model_path
     return CheckpointReport(
-        path=stored.model_path,
+        path=model,
         scenario=manifest.scenario,
         num_timesteps=manifest.num_timesteps,
         kind=manifest.kind,
@@ -156,7 +157,12 @@ def _listed(stored: StoredSet, head: str | None, cache: VerdictCache | None) -> 
         verdict=cache.get(stored.folder, manifest) if cache is not None else None,
         algorithm=manifest.signature.algorithm,
         files=tuple(
-            FileReport(stored.folder / entry.path, entry.role, entry.size_bytes, entry.digest)
+            FileReport(
+                model if entry is manifest.model else stored.folder / entry.path,
+                entry.role,
+                entry.size_bytes,
+                entry.digest,
+            )
             for entry in manifest.files
         ),
         signature=manifest.signature,
