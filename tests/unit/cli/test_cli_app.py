@@ -208,6 +208,23 @@ def test_a_signal_ends_the_process_with_its_code(number: signal.Signals, code: i
     assert err.decode().splitlines()[1] == "  next: ckptsync ls 'a b'"
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_while_modules_load_is_answered_like_any_other(number: signal.Signals, code: int) -> None:
+    script = (
+        "import os, sys\n"
+        "from ckptsync.cli import app\n"
+        "class Strike:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'ckptsync.cli.parser':\n"
+        f"            os.kill(os.getpid(), {int(number)})\n"
+        "sys.meta_path.insert(0, Strike())\n"
+        "sys.exit(app.main(['ls', '--json']))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, json.loads(done.stdout)["exit_code"]) == (code, code)
+    assert "Traceback" not in done.stderr
+
+
 def test_main_leaves_the_handler_of_sigterm_as_it_was(capsys: pytest.CaptureFixture[str]) -> None:
     before = signal.getsignal(signal.SIGTERM)
     app.main(["lanch"])
