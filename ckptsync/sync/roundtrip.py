@@ -27,6 +27,17 @@ from .wait import wait
 
 LAUNCH_SCHEMA = "ckptsync.launch/1"
 _STEPS_LEFT = 8  # no session has more stages than this
+# stage -> how a session is left by Ctrl-C
+_LEFT_AT = {
+    "planned": "it is planned, and has perhaps not started yet",
+    "started": "it runs on by itself",
+    "finished": "it has ended, and what it made is not all fetched yet",
+    "fetched": "what it made is fetched, and not verified yet",
+    "verified": "what it made is verified, and not restored yet",
+    "restoring": "what it made is restored in part",
+    "restored": "what it made is restored",
+    "closed": "it left nothing to restore",
+}
 # What a session may raise that is no fault of its script
 _REFUSALS = (ExitCode.CORRUPT, ExitCode.INCOMPATIBLE)
 
@@ -226,7 +237,10 @@ def _carry_on(
             _STAGES[record.stage](trip, record)
     except KeyboardInterrupt:
         open_ledger(project).append("detached", run=run.name, session=session)
-        message = f"left {session} at the stage '{trip.record.stage}'; it goes on by itself, '{come_back}' comes back"
+        left = trip.record
+        if left.settled:
+            come_back = f"ckptsync launch {run.name}"
+        message = f"left {session}: {_LEFT_AT[left.stage]}; '{come_back}' goes on from here"
         code = int(ExitCode.INTERRUPTED)
         return RoundTrip(run.name, code, message, session, trip.status, plan=plan, next_command=come_back)
     record = trip.record

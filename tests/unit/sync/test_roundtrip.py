@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from ckptsync.core.layout import EVENTS_NAME, SESSION_INFO_NAME
 from ckptsync.core.session import EventLog, SessionInfo, write_session_info
 from ckptsync.runners.base import SessionState
 from ckptsync.sync import fetch as fetching
-from ckptsync.sync import launch, overview, restore, roundtrip
+from ckptsync.sync import launch, overview, restore, roundtrip, verify
 from ckptsync.sync.launch import LaunchOptions
 from ckptsync.sync.ledgers import known_records, open_ledger
 
@@ -290,7 +291,8 @@ def test_ctrl_c_at_any_stage_leaves_the_way_back(bench, monkeypatch, place, stag
         patch.setattr(place, interrupt)
         result = trip(bench)
     assert result.exit_code == 130
-    assert "ckptsync wait a" in result.message
+    assert "'ckptsync wait a' goes on from here" in result.message
+    assert ("runs on by itself" in result.message) == (stage == "started")
     assert roundtrip.resume_unfinished(bench.project, bench.run, reporter=bench.told).exit_code == 0
 
 
@@ -398,6 +400,74 @@ def test_restoring_again_finds_it_there(bench):
     receipt = restore.apply(bench.project, plan, bench.told)
     assert not receipt.progress
     assert "has it all already" in bench.told.text
+
+
+def _flipped(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def _emptied(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def _replaced_by_a_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def _replaced_by_a_folder(path: Path) -> None:
+    path.unlink()
+    (path / "inside").mkdir(parents=True)
+
+
+def _replaced_by_a_link(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("nowhere")
+
+
+DAMAGES = [_flipped, _emptied, Path.unlink, _replaced_by_a_pipe, _replaced_by_a_folder, _replaced_by_a_link]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("name", ["a_checkpoint_200_steps.zip", "a_checkpoint_200_steps.manifest.json"])
+def test_restore_heals_what_is_damaged_in_the_tree(bench, name, damage):
+    trip(bench)
+    before = head(bench)
+    damage(bench.tree.checkpoints / name)
+    receipt = restore.apply(bench.project, restore.plan_restore(bench.project, bench.run), bench.told)
+    assert receipt.exit_code == 0
+    assert head(bench) == before
+    assert [(c.verdict, c.sealed) for c in verify.verify_run(bench.project, bench.run).checkpoints] == [
+        ("restorable", True),
+        ("restorable", True),
+    ]
+    assert restore.plan_restore(bench.project, bench.run).scenarios["a"].copies == ()
+
+
+def test_what_was_healed_stays_when_the_restore_is_undone(bench):
+    trip(bench)
+    trip(bench)
+    _flipped(bench.tree.checkpoints / "a_checkpoint_400_steps.zip")
+    receipt = restore.apply(bench.project, restore.plan_restore(bench.project, bench.run), bench.told)
+    assert [stem for stem, _ in receipt.scenarios["a"].healed] == ["a_checkpoint_400_steps"]
+    assert "a_checkpoint_400_steps of the training tree is damaged" in bench.told.text
+    restore.undo(bench.project, bench.run)
+    assert head(bench).num_timesteps == 200
+    assert verify.verify_run(bench.project, bench.run).exit_code == 0
+
+
+@pytest.mark.parametrize("damage", DAMAGES[3:])
+@pytest.mark.parametrize("name", ["a_checkpoint_200_steps.zip", "a_checkpoint_200_steps.manifest.json"])
+def test_what_is_no_file_in_the_outputs_is_refused_and_passed_over(bench, name, damage):
+    trip(bench)
+    restore.undo(bench.project, bench.run)
+    damage(bench.project.layout.results("a/s0001") / "data/models/checkpoints" / name)
+    receipt = restore.apply(bench.project, restore.plan_restore(bench.project, bench.run), bench.told)
+    assert (receipt.exit_code, head(bench).num_timesteps) == (3, 100)
+    assert [stem for stem, _ in receipt.scenarios["a"].refused] == ["a_checkpoint_200_steps"]
+    assert list(bench.project.layout.quarantine.glob("*/reason.json"))
 
 
 def test_an_undo_is_not_undone(bench):
