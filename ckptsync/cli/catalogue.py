@@ -255,7 +255,8 @@ _BRING_HOME = (
         schema="ckptsync.restore/1",
         description=(
             "Adds the sets, then moves the head: whole or not at all. What is refused goes to the quarantine with the "
-            "reason, what gives way goes to the attic. Never goes behind something newer unless --session names it."
+            "reason, what gives way goes to the attic. A set of the tree that is damaged is replaced by the session's "
+            "sound copy. Never goes behind something newer unless --session names it."
         ),
         examples=(
             ("ckptsync restore --dry-run", "the plan"),

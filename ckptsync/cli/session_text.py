@@ -165,6 +165,8 @@ def restore_planned(plan: RestorePlan) -> Iterator[Line]:
         yield text.strong(f"  {name}")
         for manifest in part.add:
             yield text.good(f"    + {manifest.stem} ({size_text(manifest.size_bytes)})")
+        for stored, findings in part.heal:
+            yield text.warn(f"    replaces the damaged {stored.stem}: {findings[0]}")
         for manifest in part.attic:
             yield text.warn(f"    - {manifest.stem} to the attic")
         for stored, findings in part.refused:
@@ -196,7 +198,10 @@ def restored(receipt: RestoreReceipt, *, dry_run: bool = False) -> Iterator[Line
             yield f"{name}: at {after.num_timesteps:,} steps ({after.stem}), as before"
         else:
             yield text.good(f"{name}: at {after.num_timesteps:,} steps now ({after.stem})")
-        if moved.fallback:
+        if moved.healed and not receipt.undone:
+            healed = ", ".join(stem for stem, _ in moved.healed)
+            yield text.good(f"{name}: damaged in the training tree and sound again: {healed}")
+        if moved.fallback and not receipt.undone:
             yield text.warn(f"{name}: the newest checkpoint is broken, an older one is used")
     yield next_line(f"ckptsync launch {receipt.run}")
 

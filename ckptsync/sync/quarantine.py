@@ -28,15 +28,14 @@ def copy_to_quarantine(project: Project, stored: StoredSet, findings: Iterable[F
 
     Returns the folder they are in as well.
     """
-    files = [name for name in fsio.list_names(stored.folder) if name.startswith(stored.stem + ".")]
-    short = stored.manifest.digest if stored.manifest is not None else fsio.sha256_file(stored.folder / files[0])
-    folder = project.layout.quarantine / short.removeprefix("sha256:")[:16]
+    files, _ = sets.members(stored.folder, stored.stem)  # a link or a pipe is evidence by its finding only
+    manifest = stored.manifest
+    digest = manifest.digest if manifest is not None else sets.digest_of_files(stored.folder, stored.stem)
+    folder = sets.attic_folder(project.layout.quarantine, digest)
     fsio.make_folder(folder)
     for name in files:
-        source, target = stored.folder / name, folder / name
-        if source.is_symlink() or target.exists():  # a link is evidence by its finding; it is not followed
-            continue
-        fsio.link_or_copy(source, target)
+        if not (folder / name).exists():
+            fsio.link_or_copy(stored.folder / name, folder / name)
     _write_reason(folder, stored, findings)
     return folder
 

@@ -22,6 +22,7 @@ class Moved:
         attic: (stem, digest) of sets that gave way.
         refused: (stem, reason) of sets that were not used.
         fallback: an older set than the newest is used.
+        healed: (stem, digest) of damaged sets of the tree that a sound copy replaced; no undo takes that back.
     """
 
     head_from: Head | None
@@ -30,10 +31,11 @@ class Moved:
     attic: tuple[tuple[str, str], ...] = ()
     refused: tuple[tuple[str, str], ...] = ()
     fallback: bool = False
+    healed: tuple[tuple[str, str], ...] = ()
 
     @property
     def changed(self) -> bool:
-        """Whether the tree is another one afterwards."""
+        """Whether the tree stands for another state afterwards."""
         before = self.head_from.digest if self.head_from is not None else None
         after = self.head_to.digest if self.head_to is not None else None
         return bool(self.added or self.attic) or (after is not None and before != after)
@@ -45,6 +47,7 @@ class Moved:
             "head_to": self.head_to.to_json() if self.head_to else None,
             "added": [{"set": stem, "digest": digest} for stem, digest in self.added],
             "attic": [{"set": stem, "digest": digest} for stem, digest in self.attic],
+            "healed": [{"set": stem, "digest": digest} for stem, digest in self.healed],
             "refused": [{"set": stem, "reason": reason} for stem, reason in self.refused],
             "fallback": self.fallback,
         }
@@ -57,6 +60,7 @@ class Moved:
             head_to=Head.from_json(value["head_to"]) if value["head_to"] else None,
             added=tuple((item["set"], item["digest"]) for item in value["added"]),
             attic=tuple((item["set"], item["digest"]) for item in value["attic"]),
+            healed=tuple((item["set"], item["digest"]) for item in value.get("healed", ())),
             refused=tuple((item["set"], item["reason"]) for item in value["refused"]),
             fallback=value["fallback"],
         )

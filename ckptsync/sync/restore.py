@@ -14,7 +14,7 @@ from ..core.errors import LockedError, StorageError
 from ..core.layout import TrainingTree
 from ..project.config import Project
 from .ledgers import find_record, open_ledger
-from .quarantine import copy_to_quarantine
+from .quarantine import copy_to_quarantine, move_to_quarantine
 from .receipts import Moved, RestoreReceipt
 from .reporting import Reporter, size_text
 from .restore_plan import RestorePlan, ScenarioPlan, plan_restore
@@ -53,6 +53,9 @@ def apply(project: Project, plan: RestorePlan, reporter: Reporter) -> RestoreRec
             for stored, findings in part.refused:
                 folder = copy_to_quarantine(project, stored, findings)
                 reporter.warn(f"refused {stored.stem}: {findings[0]}; it lies in {folder}, with the reason")
+            for stored, findings in part.heal:
+                folder = move_to_quarantine(project, stored, findings)
+                reporter.warn(f"{stored.stem} of the training tree is damaged: {findings[0]}; it lies in {folder} now")
         _add_sets(plan, tree)
         for part in plan.scenarios.values():
             if part.head_to is not None and part.head_to != head_in_file(tree, part.scenario):
@@ -61,15 +64,14 @@ def apply(project: Project, plan: RestorePlan, reporter: Reporter) -> RestoreRec
         if plan.moves:
             renew_exports(tree)
         open_ledger(project).append("restored", run=run.name, session=plan.session, receipt=receipt.to_json())
-    count = sum(len(part.add) for part in plan.scenarios.values())
-    if count:
-        files = sum(len(manifest.files) for part in plan.scenarios.values() for manifest in part.add)
+    files = sum(len(manifest.files) for part in plan.scenarios.values() for manifest in part.copies)
+    if files:
         reporter.line(f"[CHECKPOINT] Successfully restored {files} file(s)")
     return receipt
 
 
 def _require_room(tree: TrainingTree, plan: RestorePlan) -> None:
-    needed = sum(manifest.size_bytes for part in plan.scenarios.values() for manifest in part.add)
+    needed = sum(manifest.size_bytes for part in plan.scenarios.values() for manifest in part.copies)
     if needed and needed > (free := fsio.free_bytes(tree.root)):
         raise StorageError(
             f"{tree.root} needs {size_text(needed)} for the new sets; free are {size_text(free)}",
@@ -102,6 +104,7 @@ def _moved(part: ScenarioPlan) -> Moved:
         head_to=part.head_to,
         added=tuple((m.stem, m.digest) for m in part.add),
         attic=tuple((m.stem, m.digest) for m in part.attic),
+        healed=tuple((s.stem, s.manifest.digest) for s, _ in part.heal if s.manifest is not None),
         refused=tuple((stored.stem, str(findings[0])) for stored, findings in part.refused),
         fallback=part.fallback,
     )
@@ -113,13 +116,14 @@ def _continued(part: Moved, begun: Moved | None) -> Moved:
     return replace(
         part,
         head_from=begun.head_from,
-        added=tuple(dict.fromkeys([*begun.added, *part.added])),
+        added=tuple(item for item in dict.fromkeys([*begun.added, *part.added]) if item not in begun.healed),
         attic=tuple(dict.fromkeys([*begun.attic, *part.attic])),
+        healed=tuple(dict.fromkeys([*begun.healed, *part.healed])),
     )
 
 
 def _tell(plan: RestorePlan, reporter: Reporter) -> None:
-    added = [manifest for part in plan.scenarios.values() for manifest in part.add]
+    added = [manifest for part in plan.scenarios.values() for manifest in part.copies]
     reporter.line("====== CHECKPOINT RESTORATION ======")
     if not any(part.head_to for part in plan.scenarios.values()):
         reporter.line("[CHECKPOINT] Nothing to restore: no checkpoint of this session may be used")
@@ -136,7 +140,7 @@ def _tell(plan: RestorePlan, reporter: Reporter) -> None:
 
 def _add_sets(plan: RestorePlan, tree: TrainingTree) -> None:
     for part in plan.scenarios.values():
-        for manifest in part.add:
+        for manifest in part.copies:
             standing = sets.find(tree.checkpoints, manifest.stem)
             if standing is not None and (standing.manifest is None or standing.manifest.digest != manifest.digest):
                 sets.set_aside(standing, tree.attic)  # another set, or a plain file, of the same N

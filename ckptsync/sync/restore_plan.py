@@ -40,6 +40,7 @@ class ScenarioPlan:
         fallback: the newest set is broken, an older good one is used.
         behind: why the head may not move without being told, or None.
         notes: what people should know.
+        heal: sets of the tree whose bytes are damaged, with the findings; the session's sound copies replace them.
     """
 
     scenario: str
@@ -51,6 +52,12 @@ class ScenarioPlan:
     fallback: bool = False
     behind: str | None = None
     notes: tuple[str, ...] = ()
+    heal: tuple[tuple[StoredSet, tuple[Finding, ...]], ...] = ()
+
+    @property
+    def copies(self) -> tuple[Manifest, ...]:
+        """Sets that will be copied into the tree: new ones, and those that replace damaged ones."""
+        return (*_manifests(stored for stored, _ in self.heal), *self.add)
 
     @property
     def moves(self) -> bool:
@@ -64,14 +71,16 @@ class ScenarioPlan:
             "head_from": self.head_from.to_json() if self.head_from else None,
             "head_to": self.head_to.to_json() if self.head_to else None,
             "attic": [_set_json(manifest) for manifest in self.attic],
-            "refused": [
-                {"set": stored.stem, "findings": [finding.to_json() for finding in findings]}
-                for stored, findings in self.refused
-            ],
+            "heal": _judged_json(self.heal),
+            "refused": _judged_json(self.refused),
             "fallback": self.fallback,
             "behind": self.behind,
             "notes": list(self.notes),
         }
+
+
+def _judged_json(judged: Iterable[tuple[StoredSet, tuple[Finding, ...]]]) -> list[dict[str, Any]]:
+    return [{"set": stored.stem, "findings": [finding.to_json() for finding in found]} for stored, found in judged]
 
 
 def _set_json(manifest: Manifest) -> dict[str, Any]:
@@ -207,6 +216,8 @@ def _plan_scenario(
         return part
     newest = good[0].manifest
     here = sealed(stored, scenario)
+    sound = {manifest.digest for manifest in _manifests(c.stored for c in good)}
+    part = replace(part, heal=_damaged(s for digest, s in here.items() if digest in sound))
     # Where the head is damaged or its set is gone, the newest seal of the tree stands for it
     current = next((c.manifest for c in place.candidates if c.manifest is not None), None)
     if current is not None and not told and not succession.descends(newest, current):
@@ -242,6 +253,12 @@ def _plan_scenario(
 
 def _manifests(stored: Iterable[StoredSet]) -> list[Manifest]:
     return [s.manifest for s in stored if s.manifest is not None]
+
+
+def _damaged(stored: Iterable[StoredSet]) -> tuple[tuple[StoredSet, tuple[Finding, ...]], ...]:
+    """Return the sets whose files disagree with their seals: a sound seal alone does not make a sound set."""
+    checked = [(s, sets.check_files(s.folder, s.manifest)) for s in stored if s.manifest is not None]
+    return tuple((s, findings) for s, findings in checked if findings)
 
 
 def _best(good: Sequence[Candidate], head: Head | None, here: Mapping[str, StoredSet]) -> heads.Best | None:
