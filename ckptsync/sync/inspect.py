@@ -11,6 +11,7 @@ from ..core.compare import compare
 from ..core.errors import CorruptError, ExitCode, NothingFoundError
 from ..core.findings import Finding, Severity
 from ..core.sets import SetState, StoredSet
+from ..core.signature import Signature
 from .judge import Terms
 from .report import CheckpointReport, FileReport, VerifyReport
 from .reporting import Reporter
@@ -121,9 +122,7 @@ def diff_paths(a: Path, b: Path) -> DiffReport:
         CorruptError: one cannot be read; the message names it.
     """
     left, right = (_readable(path) for path in (a, b))
-    if left.signature is None or right.signature is None:
-        raise CorruptError(f"the network of {a if left.signature is None else b} cannot be read")
-    return DiffReport(left, right, compare(right.signature, left.signature))
+    return DiffReport(left, right, compare(_network(right), _network(left)))
 
 
 def _readable(path: Path) -> CheckpointReport:
@@ -132,6 +131,14 @@ def _readable(path: Path) -> CheckpointReport:
     if blocking is not None:
         raise CorruptError(f"cannot compare {path}: {blocking}", hint=f"ckptsync verify {path}")
     return report
+
+
+def _network(report: CheckpointReport) -> Signature:
+    if report.signature is None or not report.signature.parameters:
+        raise CorruptError(
+            f"cannot compare {report.path}: no network can be read in it", hint=f"ckptsync verify {report.path}"
+        )
+    return report.signature
 
 
 def _listed(stored: StoredSet, head: str | None, cache: VerdictCache | None) -> CheckpointReport:

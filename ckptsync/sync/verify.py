@@ -126,8 +126,8 @@ def read_yardstick(path: Path) -> Expectation:
         judge_set(stored, Terms(own=True)) if isinstance(stored, StoredSet) else judge_file(stored, Terms(own=True))
     )
     blocking = [finding for finding in report.findings if finding.severity is Severity.BLOCKER]
-    if blocking or report.signature is None:
-        reason = str(blocking[0]) if blocking else "its network cannot be read"
+    if blocking or report.signature is None or not report.signature.parameters:
+        reason = str(blocking[0]) if blocking else "no network can be read in it"
         raise CorruptError(f"cannot compare with {path}: {reason}", hint=f"ckptsync verify {path}")
     return Expectation(report.signature, str(path))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -161,6 +162,17 @@ def test_a_manifest_of_another_making(
     value = cli.json("verify", "a")
     assert (value["verdict"], value["exit_code"]) == (verdict, 4)
     assert code in codes(value)
+
+
+def test_a_file_without_a_network_is_no_yardstick(cli: Cli, tmp_path: Path) -> None:
+    model = write_model(tmp_path / "x.zip", 100)
+    statistics = tmp_path / "vecnormalize.pkl"
+    statistics.write_bytes(pickle.dumps({"mean": 0.0}))
+    assert cli.json("verify", model, "--against", statistics)["exit_code"] == 4
+    assert cli.json("diff", model, statistics)["exit_code"] == 4
+    assert cli.json("diff", statistics, model)["exit_code"] == 4
+    code, said = cli.text("verify", model, "--against", statistics)
+    assert (code, "vecnormalize.pkl" in said, "restorable" in said) == (4, True, False)
 
 
 def test_num_timesteps_unlike_the_name_is_a_warning(cli: Cli, tmp_path: Path) -> None:
