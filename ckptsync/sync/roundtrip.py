@@ -292,7 +292,9 @@ def _failed(record: SessionRecord, kept: str) -> tuple[ExitCode, str]:
         told = f"{record.session} could not resume; {kept}\n{refusal.message}"
         known = refusal.exit_code == ExitCode.INCOMPATIBLE  # its message ends with what to do
         return ExitCode(refusal.exit_code), told if known or not refusal.hint else f"{told}\n{refusal.hint}"
-    reason, *_more = (record.error or record.message or "its script failed").splitlines()
+    # A script that was stopped by a signal says only that; its runner knows why it came
+    own = record.error if record.cause != "signal" else None
+    reason, *_more = (own or record.message or "its script failed").splitlines()
     return ExitCode.SESSION_FAILED, f"{record.session} failed ({reason}); {kept}"
 
 
