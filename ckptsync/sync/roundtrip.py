@@ -308,7 +308,9 @@ def _next_command(run: RunConfig, record: SessionRecord, receipt: RestoreReceipt
         return f"ckptsync launch {run.name} --fresh"
     if record.state == SessionState.ERROR:
         return f"ckptsync logs {record.session}"
-    heads = {n: m.head_to.num_timesteps for n, m in receipt.scenarios.items() if m.head_to} if receipt else {}
+    heads = {name: origin.num_timesteps for name, origin in record.spec.heads.items()}
+    if receipt is not None:
+        heads |= {name: moved.head_to.num_timesteps for name, moved in receipt.scenarios.items() if moved.head_to}
     if all(heads.get(s.name, 0) >= s.total_timesteps for s in run.scenarios):
         return f"ckptsync ls {run.name}"
     return f"ckptsync launch {run.name}"

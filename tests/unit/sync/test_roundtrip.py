@@ -51,6 +51,18 @@ def test_a_reached_target_starts_nothing(bench):
     assert bench.runner.started == []
 
 
+def test_a_scenario_that_had_reached_its_target_before_is_not_asked_for_again(bench):
+    bench.reload(CONFIG.replace("total_timesteps = 1000", "scenarios = { a = 400, b = 200 }"))
+    assert trip(bench).next_command == "ckptsync launch a"
+
+    def only_a(working: Path) -> None:
+        for path in (working / "data/models/checkpoints").glob("b_*"):
+            path.unlink()
+
+    bench.runner.script = Script(change=only_a)
+    assert trip(bench).next_command == "ckptsync ls a"
+
+
 @pytest.mark.parametrize(
     ("state", "steps", "code"),
     [
