@@ -27,12 +27,12 @@ def call(folder: Path, *arguments: str) -> tuple[int, dict[str, Any]]:
 
 
 def begin(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    """Start a command and return once its session runs."""
+    """Start a command and return once its session has sealed something."""
     process = subprocess.Popen(
         [*COMMAND, *arguments], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     deadline = time.monotonic() + 60
-    while not list((folder / ".ckptsync" / "sessions").glob("*/*/working/events.jsonl")):
+    while not list((folder / ".ckptsync" / "sessions").glob("*/*/working/data/models/checkpoints/*_head.json")):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     return process
