@@ -175,6 +175,7 @@ def load_project(
     }
     if not runs:
         raise ConfigError(f"{path} has no run", hint="add a section such as [runs.cartpole_ppo]")
+    _refuse_shared_scenarios(runs, path)
     trust = _section(data, "trust", path)
     values.check_keys(trust, _TRUST, f"{path}, [trust]")
     trusted = {digest for key in trust for digest in _parse(_TRUST[key], trust[key], f"{path}: trust.{key}")}
@@ -183,6 +184,18 @@ def load_project(
         for name, section in _section(data, "runners", path).items()
     }
     return Project(root, ProjectLayout(root, results), runs, frozenset(trusted), runners)
+
+
+def _refuse_shared_scenarios(runs: Mapping[str, RunConfig], path: Path) -> None:
+    owners: dict[tuple[str, str], str] = {}
+    for run in runs.values():
+        for scenario in run.scenario_names:
+            owner = owners.setdefault((run.tree, scenario), run.name)
+            if owner != run.name:
+                raise ConfigError(
+                    f"{path}: the runs {owner} and {run.name} both train scenario {scenario} in {run.tree}",
+                    hint="give one of them another tree, or the scenario another name",
+                )
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

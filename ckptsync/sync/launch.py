@@ -22,11 +22,12 @@ from ..project.config import Project, RunConfig
 from ..project.lineage import SessionRecord, next_generation, next_lineage, next_session
 from ..runners.base import Runner, SessionHandle, Submission
 from .beginning import Beginning, choose_beginning
+from .fresh import begin_lineage
 from .ledgers import find_record, known_records, open_ledger
 from .quarantine import move_to_quarantine
 from .reporting import Reporter
 from .runners import runner_for
-from .treework import renew_exports, sealed, start_over
+from .treework import renew_exports, sealed
 
 PLAN_SCHEMA = "ckptsync.launch-plan/1"
 # A quick session saves so many times, however short it is
@@ -326,7 +327,7 @@ def submit(
     handle = runner.find(bare)
     if handle is None:
         if record.spec.fresh:
-            _start_over(project, run, record, reporter)
+            begin_lineage(project, run, record, reporter)
         packs = _packs(project, run, record)
         if packs is None:
             ledger.append(
@@ -357,21 +358,6 @@ def _start_with(
         title=f"ckptsync {record.session}",
     )
     return runner.start(submission)
-
-
-def _start_over(project: Project, run: RunConfig, record: SessionRecord, reporter: Reporter) -> None:
-    tree = project.tree(run)
-    with fsio.locked(tree.lock, what=f"the training tree {tree.root}"):
-        moved = start_over(tree, run.scenario_names, record.spec.lineage)
-    if moved:
-        reporter.line(f"[CHECKPOINT] moved {len(moved)} checkpoint(s) to {tree.attic}; nothing is deleted")
-    open_ledger(project).append(
-        "fresh",
-        run=run.name,
-        session=record.session,
-        lineage=record.spec.lineage,
-        moved=[stored.stem for stored in moved],
-    )
 
 
 def _staging(project: Project, session: str) -> Path:

@@ -55,18 +55,47 @@ def undo(
         renew_exports(tree)
         open_ledger(project).append("undone", run=run.name, session=receipt.session, receipt=taken_back.to_json())
     if reporter is not None:
-        reporter.line(f"[CHECKPOINT] took the restore of {receipt.session} back; '{again}' does it again")
+        if any(moved.head_to is not None for moved in receipt.scenarios.values()):
+            reporter.line(f"[CHECKPOINT] took the restore of {receipt.session} back; '{again}' does it again")
+        else:  # `launch --fresh` whose session left nothing
+            reporter.line(f"[CHECKPOINT] took the fresh start of {receipt.session} back")
     return taken_back
 
 
 def last_change(entries: Sequence[LedgerEntry], run: str) -> RestoreReceipt | None:
-    """Return the receipt of the last restore that changed the tree, as undone where it was; None without any."""
+    """Return the receipt of the last change of the tree, as undone where it was; None without any.
+
+    The restore of a session that began a new lineage counts from before `--fresh` on, for "nothing" is
+    not what the user had.
+    """
+    given_way = {
+        entry.session: RestoreReceipt.from_json(entry.fields["receipt"])
+        for entry in entries
+        if entry.run == run and entry.event == "fresh" and "receipt" in entry.fields
+    }
     for entry in reversed(entries):
-        if entry.run == run and entry.event in ("restoring", "restored", "undone"):
+        if entry.run == run and entry.event in ("restoring", "restored", "undone", "fresh"):
+            if "receipt" not in entry.fields:
+                continue
             receipt = RestoreReceipt.from_json(entry.fields["receipt"])
-            if entry.event == "undone" or any(moved.changed for moved in receipt.scenarios.values()):
+            if entry.event == "undone":
+                return receipt
+            if entry.event != "fresh" and entry.session in given_way:
+                receipt = _from_before(receipt, given_way[entry.session])
+            if any(moved.changed for moved in receipt.scenarios.values()):
                 return receipt
     return None
+
+
+def _from_before(receipt: RestoreReceipt, fresh: RestoreReceipt) -> RestoreReceipt:
+    """Join the receipt of a new lineage's first restore with what gave way to that lineage."""
+    scenarios = dict(fresh.scenarios)
+    for name, moved in receipt.scenarios.items():
+        before = fresh.scenarios.get(name)
+        if before is not None and moved.head_from is None:
+            moved = replace(moved, head_from=before.head_from, attic=(*before.attic, *moved.attic))
+        scenarios[name] = moved
+    return replace(receipt, scenarios=scenarios)
 
 
 def _require(tree: TrainingTree, scenario: str, moved: Moved) -> None:

@@ -153,3 +153,10 @@ def test_without_a_project_the_way_on_is_told(tmp_path: Path):
     with pytest.raises(NothingFoundError) as caught:
         load_project(tmp_path, environ={})
     assert "ckptsync init" in caught.value.hint
+
+
+def test_two_runs_cannot_train_one_scenario_in_one_tree(tmp_path: Path):
+    both = "[runs.x]\nkernel = 'toy'\nscenarios = { walk = 10 }\n[runs.y]\nkernel = 'toy'\nscenarios = { walk = 20 }\n"
+    with pytest.raises(ConfigError, match="the runs x and y both train scenario walk in data/models"):
+        load(tmp_path, both)
+    assert len(load(tmp_path, both + "tree = 'other/models'\n").runs) == 2

@@ -206,6 +206,30 @@ def test_fresh_moves_the_old_sets_to_the_attic(bench):
     assert old.digest in attic
 
 
+def test_an_undo_brings_back_what_gave_way_to_a_fresh_start(bench):
+    trip(bench)
+    old, before = head(bench), {s.stem for s in sets.scan(bench.tree.checkpoints)}
+    trip(bench, LaunchOptions(fresh=True))
+    assert head(bench).digest != old.digest
+    receipt = restore.undo(bench.project, bench.run)
+    assert receipt.scenarios["a"].head_from == old
+    assert head(bench) == old
+    assert {s.stem for s in sets.scan(bench.tree.checkpoints)} == before
+    with pytest.raises(NothingFoundError, match="undone already"):
+        restore.undo(bench.project, bench.run)
+
+
+def test_a_fresh_start_that_made_nothing_can_be_undone(bench):
+    trip(bench)
+    old = head(bench)
+    bench.runner.script = Script(steps=())
+    assert trip(bench, LaunchOptions(fresh=True)).exit_code == 11
+    assert head(bench) is None
+    restore.undo(bench.project, bench.run)
+    assert head(bench) == old
+    assert launch.plan(bench.project, bench.run, LaunchOptions()).resumes["a"] == (old.stem, old.num_timesteps)
+
+
 def test_another_version_starts_a_new_lineage_and_says_so(bench):
     trip(bench)
     old = head(bench)
