@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Collection
+from contextlib import suppress
 from typing import NamedTuple
 
 from ..findings import Finding, Severity
+from . import limits
 from .code import BUILTIN_TYPE, CODE_SOURCES, MAKERS, code_by_value, makes, type_name
+from .pickle_names import names_text
 from .pickle_program import Global, Made, Program
 from .report import CodeByValue
+from .window import RefusedError, Window
 
 
 class Approval(NamedTuple):
@@ -176,7 +180,7 @@ _HARMLESS_IMPORTS = frozenset(
     {"numpy", "math", "torch", "torch.nn", "torch.nn.functional", "gymnasium", "gym", "stable_baselines3"}
 )
 
-_HINT = "do not load this file with SB3 or torch unless you know who wrote it"
+HINT = "do not load this file with SB3 or torch unless you know who wrote it"
 _HINT_FUNCTION = (
     "loading runs this code; if you wrote it, add its digest to 'functions' in [trust] of ckptsync.toml: {digest}"
 )
@@ -208,18 +212,18 @@ def judge(program: Program, subject: str, rules: Rules, approval: Approval) -> t
     for named, left in program.globals.items():
         if not _allowed(named, named in run or named in made, left > 0, rules):
             severity = _severity(named, named in run, approval)
-            findings.append(Finding("pickle.foreign-global", severity, subject, None, named.path, _HINT))
+            findings.append(Finding("pickle.foreign-global", severity, subject, None, named.path, HINT))
     has_code = any(named.path in CODE_SOURCES for named in program.globals)
     functions = code_by_value(program.calls, subject) if has_code else []
     approved = approval.own or all(function.known or function.digest in approval.trusted for function in functions)
     for call in unusual:
         misuse = _misuse(call, rules)
         if misuse:
-            findings.append(Finding("pickle.foreign-global", Severity.BLOCKER, subject, None, misuse, _HINT))
+            findings.append(Finding("pickle.foreign-global", Severity.BLOCKER, subject, None, misuse, HINT))
         if call.path in _SUBIMPORT and not _harmless_import(call):
             severity = Severity.NOTE if approved else Severity.BLOCKER
             module = call.args[0] if len(call.args) == 1 and isinstance(call.args[0], str) else "?"
-            findings.append(Finding("pickle.foreign-global", severity, subject, None, f"import {module}", _HINT))
+            findings.append(Finding("pickle.foreign-global", severity, subject, None, f"import {module}", HINT))
     for function in functions:
         if not function.known:
             trusted = approval.own or function.digest in approval.trusted
@@ -228,6 +232,15 @@ def judge(program: Program, subject: str, rules: Rules, approval: Approval) -> t
             actual = {"name": function.name, "digest": function.digest}
             findings.append(Finding("pickle.function-by-value", severity, subject, None, actual, hint))
     return findings, functions
+
+
+def bare_pickle(window: Window) -> str:
+    """Say of a file that is no torch file which foreign names it has as a pickle; empty where it names nothing."""
+    named: dict[Global, int] = {}
+    with suppress(RefusedError):  # a part of a large one, or one of odd instructions, still names what it names
+        Program(window.read(0, min(window.size, limits.MIB)), window.name, named=named)
+    foreign = [item for item in named if not _allowed(item, called=False, left=False, rules=FIELDS)]
+    return f"a pickle that names {names_text(item.path for item in foreign or named)}" if named else ""
 
 
 def _allowed(named: Global, called: bool, left: bool, rules: Rules) -> bool:

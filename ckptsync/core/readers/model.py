@@ -13,7 +13,7 @@ from ..errors import CkptsyncError, NothingFoundError
 from ..findings import Finding, blocker, note
 from ..signature import Signature
 from . import limits
-from .allowed import Approval
+from .allowed import Approval, bare_pickle
 from .archive import is_zip, read_entries
 from .report import CodeByValue, MemberInfo, ModelReport
 from .safetensors import is_safetensors, read_safetensors
@@ -167,7 +167,7 @@ def _read_format(window: Window, approval: Approval, check_values: bool, reading
         reading.format = "safetensors"
         parameters, reading.findings, reading.not_checked = read_safetensors(window, check_values=check_values)
         reading.signature = Signature(parameters=parameters)
-    elif window.size >= 2 and window.read(0, 1) == b"\x80" and window.read(1, 1)[0] <= 5:
+    elif _is_pickle(window):
         reading.format = "pickle"
         _judge_bare_pickle(window, approval, reading)
     elif window.size > 262 and window.read(257, 5) == b"ustar":
@@ -205,8 +205,14 @@ def _take(content: TorchContent, reading: _Reading) -> None:
     reading.findings = content.findings
 
 
+def _is_pickle(window: Window) -> bool:
+    head = window.read(0, min(window.size, 2))
+    return (head[:1] == b"\x80" and head[1:] <= b"\5") or bool(bare_pickle(window))  # protocol 0 has no mark
+
+
 def _judge_bare_pickle(window: Window, approval: Approval, reading: _Reading) -> None:
     reading.not_checked.append(f"bytes of {window.name}")
     hint = "loading a pickle can run anything; only files of this run's own lineage are used"
     report = note if approval.own else blocker
-    reading.findings.append(report("pickle.foreign-global", window.name, "no bare pickle", "a pickle", hint))
+    found = bare_pickle(window) or "a pickle"
+    reading.findings.append(report("pickle.foreign-global", window.name, "no bare pickle", found, hint))

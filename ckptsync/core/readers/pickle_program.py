@@ -14,7 +14,8 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from . import limits
-from .window import refuse
+from .pickle_names import with_names
+from .window import RefusedError, refuse
 
 
 class Global:
@@ -69,6 +70,7 @@ class Program:
         data: the bytes.
         subject: what findings call it.
         start: where the pickle begins in the bytes.
+        named: receives the globals, also where the pickle is refused further on.
 
     Attributes:
         value: the inert value that the pickle leaves.
@@ -81,7 +83,7 @@ class Program:
         RefusedError: `pickle.damaged`, `pickle.forbidden-opcode`, `pickle.bomb` or `format.too-large`.
     """
 
-    def __init__(self, data: bytes, subject: str, start: int = 0) -> None:
+    def __init__(self, data: bytes, subject: str, start: int = 0, named: dict[Global, int] | None = None) -> None:
         self._data = data
         self._subject = subject
         self._position = start
@@ -89,7 +91,7 @@ class Program:
         self._marks: list[list[Any]] = []
         self._memo: dict[int, Any] = {}
         self._names: dict[tuple[str, str], Global] = {}
-        self.globals: dict[Global, int] = {}
+        self.globals: dict[Global, int] = {} if named is None else named
         self.calls: list[Made] = []
         self.stored: list[Stored] = []
         try:
@@ -98,6 +100,8 @@ class Program:
             raise refuse("pickle.damaged", subject, "a whole pickle", "it ends early or its stack runs empty") from None
         except (UnicodeDecodeError, TypeError, KeyError) as error:
             raise refuse("pickle.damaged", subject, "a sound pickle", type(error).__name__) from None
+        except RefusedError as error:
+            raise with_names(error, [item.path for item in self.globals], data[start:]) from None
         except RecursionError:
             raise refuse("pickle.bomb", subject, "a flat pickle", "nested too deeply") from None
         self.end = self._position
@@ -292,7 +296,12 @@ class Program:
         if not isinstance(key, plain) and not (
             isinstance(key, tuple) and len(key) <= 16 and all(isinstance(part, plain) for part in key)
         ):
-            raise refuse("pickle.forbidden-opcode", self._subject, "a plain key", type(key).__name__)
+            raise refuse(
+                "pickle.forbidden-opcode",
+                self._subject,
+                "a plain key",
+                "an object" if isinstance(key, Made) else type(key).__name__,
+            )
 
     def _add_items(self) -> None:
         items = self._pop_mark()

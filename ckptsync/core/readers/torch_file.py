@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from ..findings import Finding, Severity, blocker, warning
 from ..signature import TensorSpec
 from . import limits
-from .allowed import TENSORS, Approval, judge
+from .allowed import HINT, TENSORS, Approval, bare_pickle, judge
 from .archive import Entry, check_bytes, is_zip, read_entries, unpack
 from .finite import MASKED, is_float, not_finite
 from .pickle_program import Global, Made, Program, Stored
@@ -104,6 +104,8 @@ def read_torch(
         found = read_entries(window) if entries is None else entries
         content.members = tuple(MemberInfo(item.name, item.size_bytes, item.crc32) for item in found.values())
         program, storages = _read_zip(window, found)
+    elif found_pickle := bare_pickle(window):
+        raise refuse("pickle.foreign-global", window.name, "a torch file", found_pickle, HINT)
     else:
         raise refuse("format.unknown", window.name, "a torch file", "no zip and no pickle of torch's")
     content.findings, content.functions = judge(program, window.name, TENSORS, approval)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pickle
 import struct
 from collections.abc import Callable
 
@@ -100,7 +102,42 @@ def test_code_nested_in_a_storage_loader_is_named(read: Read) -> None:
     sound = call("torch.storage", "_load_from_bytes", torch_file({"weight": zeros(2)}))
     assert blockers(read(sb3_file(weights=sound))) == []
     broken = call("torch.storage", "_load_from_bytes", b"cos\nsystem\n(X\x01\0\0\0xtR.")
-    assert blockers(read(sb3_file(weights=broken))) == [("format.unknown", "data: weights")]
+    assert blockers(read(sb3_file(weights=broken))) == [("pickle.foreign-global", "data: weights")]
+    unknown = call("torch.storage", "_load_from_bytes", b"neither zip nor pickle")
+    assert blockers(read(sb3_file(weights=unknown))) == [("format.unknown", "data: weights")]
+
+
+class _Runs:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, ("true",)
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("value", [_Runs(), {"nested": [1, "abcd", _Runs()]}], ids=["alone", "nested"])
+def test_what_a_real_pickle_would_run_is_named_wherever_it_lies(read: Read, protocol: int, value: object) -> None:
+    evil = pickle.dumps(value, protocol)
+    files = [sb3_file(lr_schedule=evil)]
+    # In protocol 0 nothing tells a pickle from any text before it names something
+    told_apart = protocol > 0 or isinstance(value, _Runs)
+    if told_apart:
+        files.append(evil)
+    for member in ("policy.pth", "policy.optimizer.pth", "pytorch_variables.pth"):
+        for data in (torch_file({}, evil), *([evil] if told_apart else [])):
+            parts = sb3_parts()
+            parts.members[member] = data
+            files.append(parts.pack())
+    for data in files:
+        report = read(data)
+        assert verdict(report) is Verdict.UNSAFE
+        assert "posix.system" in " ".join(str(finding.actual) for finding in report.findings)
+
+
+def test_an_old_way_to_call_is_named(read: Read) -> None:
+    [finding] = read(sb3_file(lr_schedule=b"(S'abcdef'\np1\nios\nsystem\n.")).findings
+    assert (finding.code, finding.actual) == (
+        "pickle.forbidden-opcode",
+        "opcode 0x53 ('S'), in a pickle that names os.system",
+    )
 
 
 def test_a_function_must_not_be_left_as_a_value(read: Read) -> None:
