@@ -15,11 +15,10 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, TextIO
 
+from ..core.names import names_secret
 from .text import Line, Styled, escape, parts_of
 
 _COLOURS = {"good": "32", "bad": "31", "warn": "33", "dim": "2", "strong": "1"}
-# Variables with such names hold secrets; their values are never shown
-_SECRET_NAME = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|ACCESS_KEY|CREDENTIAL|KAGGLE_KEY", re.IGNORECASE)
 _SECRET_TEXT = re.compile(
     r"(?P<before>://[^/\s:@]+:|[?&](?:X-Amz-Signature|X-Amz-Credential|X-Amz-Security-Token|Signature|sig|token|key)="
     r"|(?i:authorization:\s*(?:bearer|basic)\s+))(?P<secret>[^@&\s\"']+)"
@@ -151,6 +150,6 @@ def _rendered(line: Line, coloured: bool) -> str:
 def redact(text: str) -> str:
     """Return text with secrets replaced: values of variables that hold some, credentials in URLs and headers."""
     for name, secret in os.environ.items():
-        if len(secret) >= _SHORTEST_SECRET and secret in text and _SECRET_NAME.search(name):
+        if len(secret) >= _SHORTEST_SECRET and secret in text and names_secret(name):
             text = text.replace(secret, "[secret]")
     return _SECRET_TEXT.sub(lambda match: match["before"] + "[secret]", text)

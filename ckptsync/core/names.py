@@ -34,6 +34,7 @@ MAX_DIGITS = 18
 _STEM = re.compile(
     rf"(?P<scenario>.+)_checkpoint_(?P<steps>0|[1-9][0-9]{{0,{MAX_DIGITS - 1}}})_steps", re.ASCII | re.DOTALL
 )
+_SECRET = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|ACCESS_KEY|CREDENTIAL|KAGGLE_KEY", re.IGNORECASE)
 # What SB3's CheckpointCallback writes with any other name_prefix: rl_model_2000_steps
 _CLASSIC_STEM = re.compile(
     rf"(?P<scenario>.+)_(?P<steps>0|[1-9][0-9]{{0,{MAX_DIGITS - 1}}})_steps", re.ASCII | re.DOTALL
@@ -194,3 +195,8 @@ def parse_session_id(text: str) -> tuple[str, int]:
     if match is None:
         raise UsageError(f"{printable(text)} is no session id", hint="a session id looks like cartpole_ppo/s0003")
     return check_scenario(match["run"]), int(match["number"])
+
+
+def names_secret(variable: str) -> bool:
+    """Whether the value of an environment variable of this name is never shown and never handed on."""
+    return _SECRET.search(variable) is not None

@@ -206,7 +206,8 @@ class LocalRunner:
 
 
 def _environment(ours: Mapping[str, str]) -> dict[str, str]:
-    return {name: text for name, text in ours.items() if name in _PASSED or name.startswith(_PASSED_PREFIXES)}
+    passed = {name: text for name, text in ours.items() if name in _PASSED or name.startswith(_PASSED_PREFIXES)}
+    return {name: text for name, text in passed.items() if not names.names_secret(name)}
 
 
 def _regular_files(folder: Path, prefix: str) -> Iterator[OutputFile]:

@@ -194,7 +194,14 @@ class TestLocalRunner(RunnerContract):
         assert "/nowhere/python" in status.message
 
     def test_secrets_stay_here(self, runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
-        for name in ("KAGGLE_KEY", "AWS_SECRET_ACCESS_KEY", "HF_TOKEN", "CKPTSYNC_TOKEN", "WANDB_API_KEY"):
+        for name in (
+            "KAGGLE_KEY",
+            "AWS_SECRET_ACCESS_KEY",
+            "HF_TOKEN",
+            "CKPTSYNC_TOKEN",
+            "WANDB_API_KEY",
+            "LC_GIT_TOKEN",
+        ):
             monkeypatch.setenv(name, "hunter2")
         handle = runner.start(self.submission(b"import os; print(dict(os.environ))\n"))
         self.finish(runner, handle)
