@@ -76,7 +76,9 @@ def read_safetensors(
             raise refuse("archive.overlap", name, f"begins at {position}", f"begins at {begin}")
         position = end
         parameters[name] = spec
-    if position != numbers.size:
+    if position > numbers.size:
+        raise refuse("archive.damaged", window.name, f"{position} bytes of numbers", numbers.size, "it is cut off")
+    if position < numbers.size:
         raise refuse("archive.overlap", window.name, f"{position} bytes of numbers", numbers.size)
     for name, spec, begin, end in placed if check_values else ():
         found = not_finite(numbers, begin, end - begin, spec.dtype) if is_float(spec.dtype) else None

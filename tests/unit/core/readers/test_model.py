@@ -121,7 +121,8 @@ def test_safetensors(read: Read) -> None:
     [
         ({"dtype": "F32", "shape": [4], "data_offsets": [0, 8]}, "tensor.geometry"),
         ({"dtype": "F32", "shape": [2], "data_offsets": [4, 12]}, "archive.overlap"),
-        ({"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}, "archive.overlap"),
+        ({"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}, "archive.damaged"),
+        ({"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}, "archive.overlap"),
         ({"dtype": "F32", "shape": [-2], "data_offsets": [0, 8]}, "tensor.geometry"),
         ({"dtype": "F32", "shape": [2.0], "data_offsets": [0, 8]}, "tensor.geometry"),
         ({"dtype": "F32", "shape": [2**61, 8], "data_offsets": [0, 8]}, "tensor.geometry"),
