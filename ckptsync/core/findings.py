@@ -77,7 +77,7 @@ CODES: dict[str, tuple[Verdict | None, str]] = {
         "a member is a symbolic link, a device or a folder where a file belongs",
     ),
     "archive.bomb": (Verdict.UNSAFE, "a member would grow beyond every measure when unpacked"),
-    "path.escape": (Verdict.UNSAFE, "a path leads out of its folder"),
+    "path.escape": (Verdict.UNSAFE, "a path leads out of its folder, or to a file that is no part of its set"),
     "path.special-file": (Verdict.UNSAFE, "a symbolic link, pipe or device lies where a regular file belongs"),
     "lineage.foreign": (
         Verdict.UNSAFE,
@@ -98,7 +98,7 @@ CODES: dict[str, tuple[Verdict | None, str]] = {
     "tensor.not-finite": (Verdict.CORRUPT, "weights are NaN or infinite"),
     "manifest.damaged": (
         Verdict.CORRUPT,
-        "the manifest is no valid JSON, lacks a field or disagrees with its own digest",
+        "the manifest is no valid JSON, lacks a field, or disagrees with its own digest or with its model",
     ),
     "metadata.damaged": (Verdict.CORRUPT, "the local metadata that checkpoints are compared with cannot be read"),
     # unreadable: not known, and refused for that
