@@ -121,8 +121,10 @@ def diff_paths(a: Path, b: Path) -> DiffReport:
         NothingFoundError: one does not exist.
         CorruptError: one cannot be read; the message names it.
     """
-    left, right = (_readable(path) for path in (a, b))
-    return DiffReport(left, right, compare(_network(right), _network(left)))
+    left, right = _readable(a), _readable(b)
+    old, new = _network(left), _network(right)
+    causes = {finding.subject: finding.hint for finding in compare(old, new)}  # "changed from" the first to the second
+    return DiffReport(left, right, tuple(replace(f, hint=causes.get(f.subject, f.hint)) for f in compare(new, old)))
 
 
 def _readable(path: Path) -> CheckpointReport:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.hostile import code_object, function, sb3_file
 from support.projects import make_project, rewrite_manifest, seal_set, set_head, write_model
 from support.toysets import digest_of
 
@@ -164,6 +166,20 @@ def test_a_manifest_of_another_making(
     assert code in codes(value)
 
 
+def test_the_line_that_approves_a_function_can_be_taken_from_the_message(
+    cli: Cli, project: Project, tmp_path: Path
+) -> None:
+    path = tmp_path / "schedule.zip"
+    path.write_bytes(sb3_file(lr_schedule=function(code_object(b"\x97\0d\0S\0"))))
+    code, said = cli.text("verify", path)
+    assert code == 4
+    [line] = set(re.findall(r'put below \[trust\] in ckptsync.toml: (functions = \["sha256:[0-9a-f]{64}"\])', said))
+    project.layout.config.write_text(f"{LOCAL}\n[trust]\n{line}\n")
+    value = cli.json("verify", path)
+    assert (value["verdict"], value["exit_code"]) == ("valid", 0)
+    assert {f["severity"] for f in value["checkpoints"][0]["findings"]} == {"note"}
+
+
 def test_a_file_without_a_network_is_no_yardstick(cli: Cli, tmp_path: Path) -> None:
     model = write_model(tmp_path / "x.zip", 100)
     statistics = tmp_path / "vecnormalize.pkl"
@@ -173,6 +189,14 @@ def test_a_file_without_a_network_is_no_yardstick(cli: Cli, tmp_path: Path) -> N
     assert cli.json("diff", statistics, model)["exit_code"] == 4
     code, said = cli.text("verify", model, "--against", statistics)
     assert (code, "vecnormalize.pkl" in said, "restorable" in said) == (4, True, False)
+
+
+def test_a_diff_tells_the_cause_in_the_direction_of_its_files(cli: Cli, tmp_path: Path) -> None:
+    small = write_model(tmp_path / "small.zip", 100)
+    large = write_model(tmp_path / "large.zip", 100, hidden=(16, 16))
+    code, said = cli.text("diff", small, large)
+    assert (code, "changed from [8, 8] to [16, 16]" in said) == (5, True)
+    assert "changed from [16, 16] to [8, 8]" in cli.text("diff", large, small)[1]
 
 
 def test_num_timesteps_unlike_the_name_is_a_warning(cli: Cli, tmp_path: Path) -> None:

@@ -181,9 +181,7 @@ _HARMLESS_IMPORTS = frozenset(
 )
 
 HINT = "do not load this file with SB3 or torch unless you know who wrote it"
-_HINT_FUNCTION = (
-    "loading runs this code; if you wrote it, add its digest to 'functions' in [trust] of ckptsync.toml: {digest}"
-)
+_HINT_FUNCTION = 'loading runs this code; if you wrote it, put below [trust] in ckptsync.toml: functions = ["{digest}"]'
 
 
 def judge(program: Program, subject: str, rules: Rules, approval: Approval) -> tuple[list[Finding], list[CodeByValue]]:
