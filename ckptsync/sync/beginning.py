@@ -92,6 +92,10 @@ def _fell_back(
     said = [f"{stored.stem} is broken and goes to the quarantine: {findings[0]}" for stored, findings in broken]
     if said or place.head is None:
         said += [f"{finding}" for finding in place.findings if finding.code == "head.damaged"]
+        if not said:
+            return [
+                f"there is no {names.head_name(chosen.scenario)}; starting from the newest sealed set, {chosen.stem}"
+            ]
         said.append(f"starting from {chosen.stem} instead")
     return said
 
@@ -122,7 +126,7 @@ def _refuse_silent_zero(
         raise CorruptError(
             f"no checkpoint of {names.printable(scenario)} in {folder} is good, and something is there: "
             + "; ".join(reasons),
-            hint=f"'ckptsync fetch' and 'ckptsync restore' bring an older session's back; {FRESH_HINT}",
+            hint=f"'ckptsync restore {run.name}' puts a fetched session's sound copies in their place; {FRESH_HINT}",
         )
     if place.candidates:
         raise NothingFoundError(
@@ -134,7 +138,7 @@ def _refuse_silent_zero(
     if last is not None:
         raise CorruptError(
             f"the ledger knows {last} as the newest checkpoint of {names.printable(scenario)}, and {folder} has none",
-            hint=f"'ckptsync restore --session ...' brings it back; {FRESH_HINT}",
+            hint=f"'ckptsync restore {run.name}' brings it back where its session was fetched; {FRESH_HINT}",
         )
 
 

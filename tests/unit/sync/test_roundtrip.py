@@ -253,6 +253,13 @@ def test_a_broken_head_falls_back_and_says_so(bench):
     assert list(bench.project.layout.quarantine.glob("*/a_checkpoint_200_steps.zip"))
 
 
+def test_a_head_file_that_is_gone_is_said(bench):
+    trip(bench)
+    bench.tree.head("a").unlink()
+    assert trip(bench).exit_code == 0
+    assert "there is no a_head.json; starting from the newest sealed set, a_checkpoint_200_steps" in bench.told.text
+
+
 def test_nothing_good_is_an_error_not_a_start_from_zero(bench):
     trip(bench)
     for path in bench.tree.checkpoints.glob("*.zip"):
