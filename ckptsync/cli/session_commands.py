@@ -123,4 +123,5 @@ def restore(arguments: Namespace, output: Output) -> Answer:
     if arguments.dry_run:
         return Answer(plan.to_json, lambda: session_text.restore_planned(plan), plan.exit_code)
     receipt = restoring.apply(project, plan, reporter)
+    restoring.keep_verdicts(project, plan)
     return Answer(receipt.to_json, lambda: session_text.restored(receipt), receipt.exit_code)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from ..core import heads, sets
 from ..core.errors import NothingFoundError
@@ -63,10 +64,23 @@ class Outputs:
     unsealed: Sequence[StoredSet] = ()
     findings: tuple[Finding, ...] = ()
 
+    def folders(self) -> dict[str, Path]:
+        """Return where each candidate lies, by digest."""
+        return {m.digest: c.stored.folder for c in self._candidates if (m := c.manifest) is not None}
+
+    def verdicts(self) -> dict[str, Verdict]:
+        """Return what each candidate that was read is judged to be, by digest."""
+        judged = ((c.manifest, c.report.verdict) for c in self._candidates if c.report is not None)
+        return {m.digest: verdict for m, verdict in judged if m is not None and verdict is not None}
+
+    @property
+    def _candidates(self) -> list[Candidate]:
+        return [c for candidates in self.scenarios.values() for c in candidates]
+
     @property
     def verdict(self) -> Verdict | None:
         """The worst verdict of all candidates; None when there are none."""
-        found = [c for candidates in self.scenarios.values() for c in candidates]
+        found = self._candidates
         blocking = [f.verdict for c in found for f in c.blocking if f.verdict is not None]
         judged = [c.report.verdict for c in found if c.report is not None and c.report.verdict is not None]
         return worst([*blocking, *judged])

@@ -20,8 +20,9 @@ from .reporting import Reporter, size_text
 from .restore_plan import RestorePlan, ScenarioPlan, plan_restore
 from .treework import head_in_file, renew_exports, sealed
 from .undo import undo
+from .verdicts import VerdictCache
 
-__all__ = ["RestorePlan", "RestoreReceipt", "ScenarioPlan", "apply", "plan_restore", "undo"]
+__all__ = ["RestorePlan", "RestoreReceipt", "ScenarioPlan", "apply", "keep_verdicts", "plan_restore", "undo"]
 
 
 def apply(project: Project, plan: RestorePlan, reporter: Reporter) -> RestoreReceipt:
@@ -68,6 +69,16 @@ def apply(project: Project, plan: RestorePlan, reporter: Reporter) -> RestoreRec
     if files:
         reporter.line(f"[CHECKPOINT] Successfully restored {files} file(s)")
     return receipt
+
+
+def keep_verdicts(project: Project, plan: RestorePlan) -> None:
+    """Let `ls` show what the restored sets were judged to be: each copy was hashed on its way.
+
+    No part of `apply`: a cache that cannot be written is no reason for a restore to fail.
+    """
+    folder = project.tree(project.run(plan.run)).checkpoints
+    copied = [m for part in plan.scenarios.values() for m in part.copies if m.digest in plan.verdicts]
+    VerdictCache(project).keep((folder, m, plan.verdicts[m.digest]) for m in copied)
 
 
 def _require_room(tree: TrainingTree, plan: RestorePlan) -> None:

@@ -96,12 +96,14 @@ class RestorePlan:
         session: whose outputs.
         source: folder of each set that will be copied, by digest.
         scenarios: scenario -> its part.
+        verdicts: digest -> what the set was judged to be.
     """
 
     run: str
     session: str
     source: Mapping[str, Path]
     scenarios: Mapping[str, ScenarioPlan] = field(default_factory=dict)
+    verdicts: Mapping[str, Verdict] = field(default_factory=dict)
 
     @property
     def fallback(self) -> bool:
@@ -172,13 +174,7 @@ def plan_restore(
         scenario: _plan_scenario(run, scenario, tree, stored, candidates, record, succession, told=told)
         for scenario, candidates in outputs.scenarios.items()
     }
-    source = {
-        candidate.manifest.digest: candidate.stored.folder
-        for candidates in outputs.scenarios.values()
-        for candidate in candidates
-        if candidate.manifest is not None
-    }
-    return RestorePlan(run.name, record.session, source, parts)
+    return RestorePlan(run.name, record.session, outputs.folders(), parts, outputs.verdicts())
 
 
 def _about_plain_files(outputs: Outputs) -> str:

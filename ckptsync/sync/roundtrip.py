@@ -21,7 +21,7 @@ from .ledgers import find_record, known_records, open_ledger
 from .outputs import Outputs, judge_outputs
 from .receipts import RestoreReceipt
 from .reporting import Reporter
-from .restore import apply
+from .restore import apply, keep_verdicts
 from .restore_plan import plan_restore
 from .wait import wait
 
@@ -193,6 +193,7 @@ class _Trip:
         )
         try:
             self.receipt = apply(self.project, restore_plan, self.reporter)
+            keep_verdicts(self.project, restore_plan)
         except LockedError as error:
             if any(part.behind for part in restore_plan.scenarios.values()):
                 self.close(error.message)  # a branch: it stays in results, and does not stop the next launch

@@ -42,10 +42,14 @@ class VerdictCache:
 
     def store(self, reports: Iterable[CheckpointReport]) -> None:
         """Keep the verdicts of sealed sets that were judged in full."""
+        judged = [(r.path.parent, r.manifest, r.verdict) for r in reports if r.manifest is not None]
+        self.keep((folder, manifest, verdict) for folder, manifest, verdict in judged if verdict is not None)
+
+    def keep(self, judged: Iterable[tuple[Path, Manifest, Verdict]]) -> None:
+        """Keep the verdicts of sealed sets by the folder that they lie in now."""
         known = dict(self._load())
-        for report in reports:
-            if report.manifest is not None and report.verdict is not None:
-                known[report.manifest.digest] = [report.verdict, _state(report.path.parent, report.manifest)]
+        for folder, manifest, verdict in judged:
+            known[manifest.digest] = [verdict, _state(folder, manifest)]
         # Who may read a project may judge it; that the result cannot be kept then is no failure of the judging
         with suppress(StorageError):
             fsio.make_folder(self._path.parent)
@@ -71,5 +75,5 @@ def _state(folder: Path, manifest: Manifest) -> str:
             status = path.stat()
         except OSError:  # a file that is gone has no state, so no verdict holds
             return ""
-        hasher.update(f"{path}\0{status.st_size}\0{status.st_mtime_ns}\0{status.st_ino}\n".encode())
+        hasher.update(f"{path.absolute()}\0{status.st_size}\0{status.st_mtime_ns}\0{status.st_ino}\n".encode())
     return hasher.hexdigest()

@@ -124,6 +124,7 @@ class _Boot:
         error = None if stopped_in_time else end.error
         try:
             self._seal(end, stopped_in_time)
+            fsio.remove_file(self._tree.lock)  # empty, and nobody needs to download it
             events = read_events(self._working / EVENTS_NAME)
             if code != 0:
                 error = _told(events) or error
