@@ -8,6 +8,7 @@ from pathlib import Path
 from ..core.errors import NothingFoundError, UsageError
 from ..sync import inspect
 from ..sync import verify as judging
+from ..sync.reporting import shown_path
 from . import checkpoint_text, targets
 from .output import Answer, Output
 from .progress import Reporter
@@ -41,7 +42,7 @@ def ls(arguments: Namespace, output: Output) -> Answer:
         _tree_of(target)
         report = inspect.list_tree(target.project, target.run, Reporter(output))
     elif isinstance(target, SessionTarget):
-        report = inspect.list_path(judging.shown_path(target.project.layout.results(target.record.session)))
+        report = inspect.list_path(shown_path(target.project.layout.results(target.record.session)))
     else:
         report = inspect.list_path(target)
     return Answer(report.to_json, lambda: checkpoint_text.listed(report), report.exit_code)
@@ -63,7 +64,7 @@ def diff(arguments: Namespace, output: Output) -> Answer:
 
 
 def _tree_of(target: RunTarget) -> Path:
-    root = judging.shown_path(target.project.tree(target.run).root)
+    root = shown_path(target.project.tree(target.run).root)
     if not root.exists():
         hint = f"this is normal before the first session: ckptsync launch {target.run.name} --quick"
         raise NothingFoundError(f"No checkpoints found in {root}", hint=hint)

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from ..core.errors import UsageError
 from ..project.config import Project, RunConfig
-from ..sync.reporting import size_text
-from ..sync.verify import shown_path
+from ..sync.reporting import shown_path, size_text
 from . import session_text, targets, text
 from .checkpoint_text import finding_lines
 from .output import Answer, Output

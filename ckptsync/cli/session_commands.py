@@ -14,7 +14,7 @@ from ..sync import restore as restoring
 from ..sync.fetch import fetch as fetch_outputs
 from ..sync.launch import LaunchOptions, plan
 from ..sync.overview import overview
-from ..sync.verify import shown_path
+from ..sync.reporting import shown_path
 from ..sync.wait import last_drawn
 from . import session_text, targets, text
 from .output import Answer, Output, redact

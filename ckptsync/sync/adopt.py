@@ -163,6 +163,11 @@ def adopt(
 
 
 def _plain_files(source: Path) -> list[Path]:
+    if not source.exists():
+        raise NothingFoundError(
+            f"No plain checkpoints found: there is no {source}",
+            hint="name the folder where they are: ckptsync adopt RUN FOLDER",
+        )
     target = find_target(source)
     if isinstance(target.one, Path):
         return [target.one]
@@ -172,6 +177,7 @@ def _plain_files(source: Path) -> list[Path]:
         raise NothingFoundError(
             f"{source} holds no plain checkpoint such as x_checkpoint_1000_steps.zip"
             + (f"; {len(found)} set(s) there have a seal already" if found else ""),
+            hint="'ckptsync ls' lists what the tree has" if found else "name the folder: ckptsync adopt RUN FOLDER",
         )
     return plain
 

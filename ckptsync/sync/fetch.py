@@ -21,7 +21,7 @@ from ..runners.base import OutputFile, Runner, SessionHandle
 from .downloads import Downloads
 from .events import sound_event
 from .ledgers import find_record, known_records, open_ledger
-from .reporting import Meter, Reporter, size_text
+from .reporting import Meter, Reporter, shown_path, size_text
 from .runners import runner_for
 from .wait import handle_of, note_end
 
@@ -100,7 +100,9 @@ def fetch(project: Project, session: str, reporter: Reporter, *, dry_run: bool =
         received = _receive(runner, handle, record, wanted, folder, downloads, reporter)
         _import_events(project, record, folder, reporter)
     total = sum(file.size_bytes or 0 for file in files)
-    reporter.line(f"fetched {len(files)} file(s), {size_text(total)}, into {folder}; {len(known)} were there already")
+    reporter.line(
+        f"fetched {len(files)} file(s), {size_text(total)}, into {shown_path(folder)}; {len(known)} were there already"
+    )
     return OutputSet(session, folder, tuple(file.path for file in files), tuple(sorted(known)), received)
 
 

@@ -14,9 +14,9 @@ from ..core.sets import SetState, StoredSet
 from ..core.signature import Signature
 from .judge import Terms
 from .report import CheckpointReport, FileReport, VerifyReport
-from .reporting import Reporter
+from .reporting import Reporter, shown_path
 from .targets import find_target, head_digests
-from .verify import one_report, shown_path, verify_path
+from .verify import one_report, verify_path
 
 if TYPE_CHECKING:
     from ..project.config import Project, RunConfig

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Protocol
 
 
@@ -66,3 +67,9 @@ def size_text(size_bytes: int) -> str:
         if amount < 999.95 or unit == "GB":
             break
     return f"{amount:.1f} {unit}"
+
+
+def shown_path(path: Path) -> Path:
+    """Return a path as people type it: relative where it lies below the current folder."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) and path != here else path

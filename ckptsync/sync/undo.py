@@ -14,7 +14,7 @@ from ..project.ledger import LedgerEntry
 from .ledgers import open_ledger
 from .receipts import Moved, RestoreReceipt
 from .reporting import Reporter
-from .treework import head_in_file, renew_exports, sealed
+from .treework import head_in_file, remove_exports, renew_exports, sealed
 
 
 def undo(
@@ -131,6 +131,7 @@ def _put_back(tree: TrainingTree, scenario: str, moved: Moved) -> None:
         heads.remove_head(tree, scenario)
     present = sealed(sets.scan(tree.checkpoints), scenario)
     before = {digest for _, digest in moved.attic}
-    for _, digest in moved.added:
-        if digest in present and digest not in before:
-            sets.set_aside(present[digest], tree.attic)
+    gone = [present[digest] for _, digest in moved.added if digest in present and digest not in before]
+    for stored in gone:
+        sets.set_aside(stored, tree.attic)
+    remove_exports(tree, scenario, {s.manifest.model.digest: s.manifest for s in gone if s.manifest is not None})

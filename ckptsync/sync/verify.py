@@ -17,7 +17,7 @@ from ..core.sets import SetState, StoredSet
 from .expectation import Expectation, expectation
 from .judge import Terms, judge_file, judge_set
 from .report import CheckpointReport, FileReport, VerifyReport
-from .reporting import NullReporter, Reporter
+from .reporting import NullReporter, Reporter, shown_path
 from .targets import Target, find_target
 
 # Judging a file outside any project needs no configuration and no ledger, so they are imported where they are used
@@ -139,12 +139,6 @@ def _only_newest_of(path: Path, target: Target) -> StoredSet:
     if not candidates:
         raise CorruptError(f"cannot compare with {path}: it is a folder, and not of one scenario; name a file in it")
     return candidates[0]
-
-
-def shown_path(path: Path) -> Path:
-    """Return a path as people type it: relative where it lies below the current folder."""
-    here = Path.cwd()
-    return path.relative_to(here) if path.is_relative_to(here) and path != here else path
 
 
 def _place(project: Project | None, path: Path) -> _Place:
