@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -35,6 +34,8 @@ def translate(error: BaseException, argv: Sequence[str]) -> CkptsyncError:
         return error
     if isinstance(error, KeyboardInterrupt):
         word = "terminated" if isinstance(error, Terminated) else "interrupted"
+        import shlex
+
         return InterruptedBySignal(f"{word}; what was begun can be resumed", hint=shlex.join(["ckptsync", *argv]))
     if isinstance(error, OSError):
         return _storage(error)

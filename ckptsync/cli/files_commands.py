@@ -1,4 +1,4 @@
-"""verify, ls, show, diff: what looks at files and changes none."""
+"""verify, ls, show, diff: what looks at files and changes none. Each imports its verb when it is called."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from argparse import Namespace
 from pathlib import Path
 
 from ..core.errors import NothingFoundError, UsageError
-from ..sync import inspect
-from ..sync import verify as judging
 from ..sync.reporting import shown_path
 from . import checkpoint_text, targets
 from .output import Answer, Output
@@ -17,6 +15,8 @@ from .targets import RunTarget, SessionTarget
 
 def verify(arguments: Namespace, output: Output) -> Answer:
     """Judge a path, a run's training tree or what a session left."""
+    from ..sync import verify as judging
+
     project = targets.project_or_none(arguments)
     target = targets.resolve(arguments.target, project)
     against = _path_or_none(arguments.against)
@@ -37,6 +37,8 @@ def verify(arguments: Namespace, output: Output) -> Answer:
 
 def ls(arguments: Namespace, output: Output) -> Answer:
     """List the checkpoints of a run, of a session's outputs or of a folder."""
+    from ..sync import inspect
+
     target = targets.resolve(arguments.target, targets.project_or_none(arguments))
     if isinstance(target, RunTarget):
         _tree_of(target)
@@ -50,6 +52,8 @@ def ls(arguments: Namespace, output: Output) -> Answer:
 
 def show(arguments: Namespace, output: Output) -> Answer:
     """Tell everything about one checkpoint."""
+    from ..sync import inspect
+
     project = targets.project_or_none(arguments)
     report = inspect.show_path(Path(arguments.target), project, _path_or_none(arguments.against))
     return Answer(
@@ -59,6 +63,8 @@ def show(arguments: Namespace, output: Output) -> Answer:
 
 def diff(arguments: Namespace, output: Output) -> Answer:
     """Tell how two checkpoints differ."""
+    from ..sync import inspect
+
     report = inspect.diff_paths(Path(arguments.left), Path(arguments.right))
     return Answer(report.to_json, lambda: checkpoint_text.differences(report), report.exit_code)
 

@@ -6,11 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ..core import metadata, sets
-from ..core.compare import compare
+from ..core import sets
 from ..core.errors import CorruptError
 from ..core.findings import Finding, blocker
-from ..core.heads import standing
 from ..core.signature import Signature
 
 if TYPE_CHECKING:
@@ -34,6 +32,8 @@ class Expectation:
 
 def differences(signature: Signature, expected: Signature) -> tuple[Finding, ...]:
     """Compare a network with what is expected of it; what the expectation does not know is not compared."""
+    from ..core.compare import compare
+
     if not expected.parameters:  # a declaration or metadata: no network is without any
         signature = replace(signature, parameters={})
     return compare(signature, expected)
@@ -54,6 +54,9 @@ def expectation(
         scenario: one of its scenarios.
         stored: what a scan of the run's tree found, where the caller has it.
     """
+    from ..core import metadata
+    from ..core.heads import standing
+
     tree = project.tree(run)
     found = standing(tree, list(sets.scan(tree.checkpoints) if stored is None else stored), scenario)
     sealed = next((candidate for candidate in found.candidates if candidate.manifest is not None), None)

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..core import names, sets
-from ..core.compare import compare
 from ..core.errors import NothingFoundError
 from ..core.findings import Finding, Severity, blocker, note, verdict_of, warning
 from ..core.manifest import FileEntry, Manifest
@@ -184,6 +183,8 @@ def _lies(manifest: Manifest, model: ModelReport) -> tuple[Finding, ...]:
     """Say where a manifest claims another network than its model holds."""
     if not model.signature.parameters:
         return ()
+    from ..core.compare import compare
+
     hint = "the manifest describes another network than its model file holds"
     return tuple(
         blocker("manifest.damaged", finding.subject, finding.expected, finding.actual, hint)

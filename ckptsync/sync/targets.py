@@ -9,7 +9,6 @@ from pathlib import Path
 
 from ..core import fsio, names, sets
 from ..core.errors import NothingFoundError, UnsafePathError
-from ..core.heads import standing, tree_scenarios
 from ..core.layout import DEFAULT_TREE, TrainingTree
 from ..core.sets import SetState, StoredSet
 
@@ -115,6 +114,8 @@ def _holds_sets(folder: Path) -> bool:
 
 def head_digests(tree: TrainingTree, stored: Iterable[StoredSet]) -> dict[str, str]:
     """Return scenario -> digest of the manifest that its head names, where it is there."""
+    from ..core.heads import standing, tree_scenarios
+
     found = list(stored)
     heads = {scenario: standing(tree, found, scenario).head for scenario in tree_scenarios(found, tree.checkpoints)}
     return {scenario: head.digest for scenario, head in heads.items() if head is not None}

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from ..core import names, sets
 from ..core.errors import CkptsyncError, CorruptError, NothingFoundError
 from ..core.findings import Finding, Severity
-from ..core.heads import standing
 from ..core.layout import TrainingTree
 from ..core.sets import SetState, StoredSet
 from .expectation import Expectation, expectation
@@ -242,11 +241,15 @@ def _is_head(stored: StoredSet) -> bool:
     tree = TrainingTree(stored.folder.parent)
     if stored.manifest is None or tree.checkpoints != stored.folder:
         return False
+    from ..core.heads import standing
+
     head = standing(tree, [stored], stored.scenario).head
     return head is not None and head.digest == stored.manifest.digest
 
 
 def _of_tree(tree: TrainingTree, only_newest: bool) -> tuple[list[tuple[StoredSet, bool]], list[Finding]]:
+    from ..core.heads import standing
+
     stored = sets.scan(tree.checkpoints)
     work: list[tuple[StoredSet, bool]] = []
     findings: list[Finding] = []
