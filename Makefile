@@ -42,7 +42,7 @@ prove: $(READY)
 	$(PYTEST) -m "prove" --figures
 
 bench: $(READY)
-	$(ENVIRONMENT) $(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/run.py
 
 docs: $(READY)
 	$(BIN)/python scripts/generate_reference.py
