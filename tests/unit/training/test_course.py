@@ -52,7 +52,7 @@ def test_the_next_session_goes_on_in_the_same_lineage(tree: TrainingTree) -> Non
     assert first is not None
     assert second is not None
     assert (second.lineage, second.generation, second.parent) == (first.lineage, 2, first.digest)
-    assert start["training_seconds"] == first.metrics["training_seconds"] > 0
+    assert start["training_seconds"] == first.metrics["training_seconds"]
 
 
 def test_a_reached_target_is_nothing_to_do(tree: TrainingTree) -> None:
