@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from ..core.compare import describe_incompatibility
 from ..core.findings import Finding, Severity, Verdict
 from ..sync.reporting import size_text
 from . import text
@@ -89,6 +88,8 @@ def finding_lines(findings: Iterable[Finding]) -> Iterator[Line]:
     findings = tuple(findings)
     incompatible = [finding for finding in findings if finding.verdict is Verdict.INCOMPATIBLE]
     if incompatible:
+        from ..core.compare import describe_incompatibility
+
         first, *rest = describe_incompatibility(incompatible)
         yield text.bad(first)
         yield from rest
