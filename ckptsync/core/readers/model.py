@@ -21,6 +21,9 @@ from .sb3 import is_sb3, read_sb3
 from .torch_file import TorchContent, is_legacy, read_torch
 from .window import RefusedError, Window, refuse
 
+# A flipped bit in a number is another number, and only a seal can tell
+_NO_CHECKSUMS = "whether every number is as it was written: this format has no checksums"
+
 
 @dataclass
 class _Reading:
@@ -163,9 +166,11 @@ def _read_format(window: Window, approval: Approval, check_values: bool, reading
     elif is_legacy(window):
         reading.format = "torch-legacy"
         _take(read_torch(window, approval, check_values=check_values), reading)
+        reading.not_checked.append(_NO_CHECKSUMS)
     elif is_safetensors(window):
         reading.format = "safetensors"
         parameters, reading.findings, reading.not_checked = read_safetensors(window, check_values=check_values)
+        reading.not_checked.append(_NO_CHECKSUMS)
         reading.signature = Signature(parameters=parameters)
     elif _is_pickle(window):
         reading.format = "pickle"
