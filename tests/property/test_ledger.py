@@ -43,8 +43,9 @@ def test_cut_at_any_byte_it_keeps_whole_lines_and_goes_on(entries, data):
 
 
 @given(FIELDS, st.data())
-def test_one_flipped_bit_is_never_believed(fields, data):
-    line = bytearray(LedgerEntry(1, "now", "fresh", "x", None, fields).line())
+def test_one_flipped_bit_never_changes_what_is_believed(fields, data):
+    written = LedgerEntry(1, "now", "fresh", "x", None, fields)
+    line = bytearray(written.line())
     place = data.draw(st.integers(0, len(line) * 8 - 1))
     line[place // 8] ^= 1 << (place % 8)
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as name:
@@ -54,4 +55,5 @@ def test_one_flipped_bit_is_never_believed(fields, data):
             entries = Ledger(path, Path(name, "lock")).entries()
         except CorruptError:
             return
-        assert entries == []  # the line break itself was hit: a torn line
+        # The line break itself was hit, so the line is torn; or \u001f became \u001F, which says the same
+        assert entries in ([], [written])
