@@ -1,13 +1,11 @@
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 from support import hostile, toysets
+from support.commands import run, run_json
 
-from ckptsync.cli import app
 from ckptsync.project.config import Project
 
 WIDER = {
@@ -28,19 +26,6 @@ def wider(tmp_path: Path) -> Path:
     path = tmp_path / "wider.zip"
     path.write_bytes(hostile.sb3_file(WIDER))
     return path
-
-
-def run(*argv: Any, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
-    code = app.main([str(word) for word in argv])
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
-
-
-def run_json(*argv: Any, capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, Any]]:
-    code, out, _ = run(*argv, "--json", capsys=capsys)
-    value = json.loads(out)
-    assert value["exit_code"] == code
-    return code, value
 
 
 def test_a_plain_file_is_valid_and_not_sealed(outside: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:

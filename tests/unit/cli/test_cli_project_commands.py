@@ -1,29 +1,14 @@
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 from support import hostile, toysets
+from support.commands import run, run_json
 
-from ckptsync.cli import app
 from ckptsync.cli.catalogue import KERNELS
 from ckptsync.project.config import Project, load_project
 from ckptsync.sync.init import kernel_names
-
-
-def run(*argv: Any, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
-    code = app.main([str(word) for word in argv])
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
-
-
-def run_json(*argv: Any, capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, Any]]:
-    code, out, _ = run(*argv, "--json", capsys=capsys)
-    value = json.loads(out)
-    assert value["exit_code"] == code
-    return code, value
 
 
 def write_plain(folder: Path, prefix: str, steps: int) -> Path:
