@@ -130,7 +130,7 @@ def _judge(
     doubts: Sequence[Finding],
     best: Best | None,
 ) -> Candidate:
-    foreign = _foreign(run, record, stored)
+    foreign = _foreign(record, stored)
     if foreign is not None:
         return Candidate(stored, (foreign,))
     report = judge_set(stored, terms)
@@ -138,7 +138,22 @@ def _judge(
     return Candidate(stored, tuple(blocking), report, best)
 
 
-def _foreign(run: RunConfig, record: SessionRecord, stored: StoredSet) -> Finding | None:
+def foreign_findings(record: SessionRecord, folder: Path, manifest: Manifest | None) -> tuple[Finding, ...]:
+    """Say of a set among a session's outputs what `restore` says: whether the session can have made it.
+
+    Args:
+        record: the session.
+        folder: where the set lies.
+        manifest: its seal; one that the session was given is no output.
+    """
+    if manifest is None or manifest.digest in {item["digest"] for item in record.inputs}:
+        return ()
+    stored = StoredSet(folder, manifest.stem, manifest.scenario, manifest.num_timesteps, SetState.SEALED, manifest)
+    found = _foreign(record, stored)
+    return (found,) if found is not None else ()
+
+
+def _foreign(record: SessionRecord, stored: StoredSet) -> Finding | None:
     """Refuse a set that the session cannot have made: it would become the head of a chain that it is no part of."""
     manifest, spec = stored.manifest, record.spec
     if manifest is None:

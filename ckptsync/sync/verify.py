@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..core import names, sets
 from ..core.errors import CkptsyncError, CorruptError, NothingFoundError
-from ..core.findings import Finding, Severity
+from ..core.findings import Finding, Severity, Verdict
 from ..core.layout import TrainingTree
 from ..core.sets import SetState, StoredSet
 from .expectation import Expectation, expectation
@@ -80,11 +80,27 @@ def verify_path(
     if project is not None and yardstick is None and (concerned := run or place.run) is not None:
         findings = _unknown_fit(project, concerned)
     report = _judge_target(target, terms, only_newest, reporter or NullReporter())
+    if project is not None and place.session is not None:
+        report = _refuse_foreign(project, place.session, report)
     if project is not None and yardstick is None and place.run is not None and place.session is None:
         from .verdicts import VerdictCache
 
         VerdictCache(project).store(report.checkpoints)
     return replace(report, findings=(*findings, *report.findings))
+
+
+def _refuse_foreign(project: Project, session: str, report: VerifyReport) -> VerifyReport:
+    """Judge a session's outputs as `restore` does: a set that it cannot have made is none of its sets."""
+    from .ledgers import find_record
+    from .outputs import foreign_findings
+
+    record = find_record(project, session)
+    judged = []
+    for checkpoint in report.checkpoints:
+        if found := foreign_findings(record, checkpoint.path.parent, checkpoint.manifest):
+            checkpoint = replace(checkpoint, findings=(*checkpoint.findings, *found), verdict=Verdict.UNSAFE)
+        judged.append(checkpoint)
+    return replace(report, checkpoints=tuple(judged))
 
 
 def verify_run(

@@ -55,6 +55,7 @@ def test_the_main_job(project: Path):
     assert (code, head(project), first["verdict"]) == (0, 200, "valid")
     code, second = call(project, "launch", "--steps", "300")
     assert (code, head(project), second["verdict"]) == (0, 500, "restorable")
+    assert call(project, "verify", "toy/s0002")[0] == 0  # with the set that it was given among its outputs
     code, status = call(project, "status")
     rows = status["runs"][0]["sessions"]
     assert [(row["started_at"], row["ended_at"], row["fidelity"]) for row in rows] == [

@@ -569,3 +569,17 @@ def test_a_lying_manifest_in_the_outputs_is_refused(bench):
     bench.runner.script = Script(change=lie)
     assert trip(bench).exit_code == 3
     assert head(bench).num_timesteps == 100
+
+
+def test_verify_refuses_what_restore_refuses_as_foreign(bench):
+    def forge(working: Path) -> None:
+        folder = working / "data/models/checkpoints"
+        rewrite_manifest(folder, sets.find(folder, "a_checkpoint_200_steps").manifest, lineage="l0009-abcdef")
+
+    bench.runner.script = Script(change=forge)
+    assert trip(bench).exit_code == 3
+    report = verify.verify_session(bench.project, "a/s0001")
+    judged = {c.num_timesteps: (str(c.verdict), [f.code for f in c.findings if f.verdict]) for c in report.checkpoints}
+    assert judged[200] == ("unsafe", ["lineage.foreign"])
+    assert judged[100][1] == []
+    assert report.exit_code == 4
