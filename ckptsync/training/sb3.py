@@ -6,27 +6,24 @@ import pickle
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from stable_baselines3.common.utils import safe_mean
 
-from ..core import fsio
 from ..core.errors import CkptsyncError, UsageError
-from ..core.manifest import FileEntry
-from .arrays import ArrayFile, UnencodableError, decode, encode, write_arrays
+from .arrays import UnencodableError, encode, write_arrays
 from .callback_state import CallbackState, environments
 from .callbacks import SessionCallback, StopTraining, as_callback
-from .capture import capture, hyperparameters, put_back_counters, put_back_generators, put_back_objects
+from .capture import capture, put_back_generators, put_back_objects
 from .environment import EnvironmentCapture
 from .progress import log
-from .replay import ReplayMark, can_write, mark, read_replay, roll_back, write_replay
+from .replay import ReplayMark, can_write, mark, roll_back, write_replay
 from .sb3_model import copied_tensors, load_tensors, put_tensors, signature_of
-from .versions import current_versions, differences
+from .stored import Stored, read_stored
+from .versions import current_versions
 from .writer import SCORE, Draft, Member
 
 if TYPE_CHECKING:
-    from .resume import Resume
     from .scenario import Outcome, Scenario
 
 # A point is kept in memory at every rollout of an on-policy algorithm. Off-policy rollouts are a few steps, so
@@ -36,15 +33,6 @@ _KEEP_SHARE = 0.02
 _KEEP_ROWS = 256
 # How long a signal waits for the next clean point before training stops at the kept one
 _SIGNAL_PATIENCE = 2.0
-
-
-@dataclass(frozen=True)
-class _Stored:
-    """What a set holds beside its tensors; `reasons` says why it is less than exact."""
-
-    state: Mapping[str, Any]
-    environment: bytes | None
-    reasons: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -67,7 +55,7 @@ class Trainer:
         stored: what is still to be put back; None: nothing.
     """
 
-    def __init__(self, scenario: Scenario, model: Any, stored: _Stored | None) -> None:
+    def __init__(self, scenario: Scenario, model: Any, stored: Stored | None) -> None:
         self.model = model
         self._scenario = scenario
         self._stored = stored
@@ -89,7 +77,7 @@ class Trainer:
         resume.refuse_misfit(signature_of(model))
         load_tensors(model, resume.stored.model_path)
         model.num_timesteps = resume.num_timesteps
-        return cls(scenario, model, _read_stored(scenario, model, resume))
+        return cls(scenario, model, read_stored(scenario, model, resume))
 
     def learn(self, given: Any, arguments: Mapping[str, Any]) -> Outcome:
         """See `Scenario.learn`."""
@@ -164,7 +152,7 @@ class Trainer:
             + (f" ({'; '.join(reasons)})" if reasons else "")
         )
 
-    def _put_back(self, stored: _Stored) -> list[str]:
+    def _put_back(self, stored: Stored) -> list[str]:
         state, reasons = stored.state, []
         whole = stored.environment is not None
         if whole and state["environment"] != self._environment.kinds:
@@ -292,46 +280,6 @@ class Trainer:
         course.end(cause, self.model.num_timesteps, self._values() if hasattr(self.model, "_logger") else {})
         self._stored = None  # another learn() goes on from where this one stopped
         return Outcome(cause, self.model.num_timesteps, course.sealed)
-
-
-def _read_stored(scenario: Scenario, model: Any, resume: Resume) -> _Stored:
-    """Read what a checked set holds beside its tensors, and fill the replay buffer."""
-    manifest, folder = resume.stored.manifest, resume.stored.folder
-    if manifest is None:
-        return _Stored({}, None, ("a plain SB3 file holds no state of environments and generators",))
-    entry = manifest.entry("resume")
-    if entry is None:
-        return _Stored({}, None, manifest.captured_reasons or ("the set holds no resume state",))
-    source = ArrayFile(folder / entry.path)
-    state = decode(source.state, source.read_all())
-    reasons = list(manifest.captured_reasons)
-    reasons += differences(manifest.versions, current_versions())
-    reasons += _changes(state["hyperparameters"], hyperparameters(model))
-    put_back_counters(model, state)
-    buffer = getattr(model, "replay_buffer", None)
-    replay = manifest.entry("replay")
-    if buffer is not None and replay is None:
-        reasons.append("the set holds no replay buffer")
-    elif buffer is not None and replay is not None:
-        problem = read_replay(folder / replay.path, buffer)
-        reasons += [problem] if problem is not None else []
-    blob = manifest.entry("environment")
-    if blob is not None and not scenario.is_own(manifest):
-        reasons.append("the set is of another lineage, so its environments are not unpickled")
-        blob = None
-    return _Stored(state, _read(folder, blob) if blob is not None else None, tuple(reasons))
-
-
-def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    return [
-        f"{name} was {before[name]}, is {now[name]}"
-        for name in sorted(before.keys() & now.keys())
-        if before[name] != now[name]
-    ]
-
-
-def _read(folder: Path, entry: FileEntry) -> bytes:
-    return fsio.read_bytes(fsio.safe_join(folder, entry.path), limit=entry.size_bytes)
 
 
 def _write(file: BinaryIO, data: bytes) -> None:

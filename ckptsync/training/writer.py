@@ -22,12 +22,12 @@ from ..core.errors import CorruptError
 from ..core.heads import Best, Head, read_head, tree_scenarios, write_head
 from ..core.layout import TrainingTree
 from ..core.manifest import FileEntry, Manifest, Origin
-from ..core.policy import Retained, is_best, to_remove
+from ..core.policy import is_best
 from ..core.readers import ModelReport, read_model
 from ..core.session import SavePolicy
-from ..core.sets import SetState
 from ..core.signature import Signature
 from .resume import is_sound
+from .retention import retain
 
 SCORE = "ep_rew_mean"
 
@@ -156,7 +156,9 @@ class SetKeeper:
         self.latest = manifest
         self._export(manifest, final=kind == "final")
         self._write_metadata()
-        removed = self._retain()
+        removed = retain(
+            self._folder, self._scenario, self._chain.lineage, self._policy, latest=self.latest, best=self.best
+        )
         return Saved(manifest, time.monotonic() - started, removed)
 
     def export_final(self) -> None:
@@ -250,23 +252,6 @@ class SetKeeper:
             if head is not None and head.digest in by_digest:
                 heads[scenario] = by_digest[head.digest]
         metadata.write_metadata(self._tree, heads)
-
-    def _retain(self) -> tuple[str, ...]:
-        # Sets of other lineages are not counted: an old lineage's sets must not push out this one's
-        own = {
-            s.stem: s.manifest
-            for s in sets.scan(self._folder)
-            if s.state is SetState.SEALED
-            and s.manifest is not None
-            and s.scenario == self._scenario
-            and s.manifest.lineage == self._chain.lineage
-        }
-        retained = [Retained(stem, (m.lineage, *m.order), m.kind) for stem, m in own.items()]
-        keep = {manifest.stem for manifest in (self.latest,) if manifest} | ({self.best.stem} if self.best else set())
-        removed = to_remove(retained, self._policy, keep=keep)
-        for stem in removed:
-            sets.remove_set(self._folder, own[stem])
-        return tuple(removed)
 
 
 def _read_sound(path: Path) -> ModelReport:
