@@ -14,6 +14,8 @@ CONFIG_NAME = "ckptsync.toml"
 SESSION_INFO_NAME = "session_info.json"
 EVENTS_NAME = "events.jsonl"
 METRICS_NAME = "metrics.jsonl"
+# Laid into a session's working folder by whoever wants a save now; removed when that save is sealed
+SAVE_REQUEST_NAME = "ckptsync.save"
 
 
 def find_root(start: Path) -> Path | None:

@@ -196,9 +196,13 @@ def read_events(path: Path, *, limit: int = MAX_INFO_BYTES) -> list[dict[str, An
         CorruptError: the file is larger than `limit`.
     """
     try:
-        data = fsio.read_bytes(path, limit=limit)
+        return parse_events(fsio.read_bytes(path, limit=limit))
     except NothingFoundError:
         return []
+
+
+def parse_events(data: bytes) -> list[dict[str, Any]]:
+    """Read events from the bytes of an events.jsonl, as `read_events` does."""
     lines = data.split(b"\n")
     events: list[dict[str, Any]] = []
     for number, line in enumerate(lines[:-1], start=1):  # behind the last line break lies nothing, or a torn line
