@@ -135,8 +135,8 @@ def write_bytes(path: Path, data: bytes) -> None:
     write_file(path, write)
 
 
-def append_line(path: Path, line: bytes) -> None:
-    """Append one line durably, in a single write where the disk takes it whole.
+def append_line(path: Path, line: bytes, *, durable: bool = True) -> None:
+    """Append one line, in a single write where the disk takes it whole; durably unless told otherwise.
 
     What a writer that died left without a line break is closed with one first, so that it spoils no
     line but its own; readers meet it as a line that makes no sense.
@@ -144,6 +144,7 @@ def append_line(path: Path, line: bytes) -> None:
     Args:
         path: the file, created when missing; its folder must exist.
         line: ends with a line break.
+        durable: wait for the disk. Without it the line survives any end of the process, but no power cut.
     """
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -153,12 +154,14 @@ def append_line(path: Path, line: bytes) -> None:
             left = b"\n" + line if torn else line
             while left:
                 left = left[os.write(descriptor, left) :]
-            os.fsync(descriptor)
+            if durable:
+                os.fsync(descriptor)
         finally:
             os.close(descriptor)
     except OSError as error:
         raise storage_error(error, path) from error
-    sync_folder(path.parent)  # always: whoever created the file may have died before this
+    if durable:
+        sync_folder(path.parent)  # always: whoever created the file may have died before this
 
 
 def truncate(path: Path, size_bytes: int) -> None:
