@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal
 
 from . import fsio, jsonio, names
 from .clock import now
@@ -31,6 +31,9 @@ DEFAULT_INPUT = "/kaggle/input"
 # writes the end marker
 STARTED_VARIABLE = "CKPTSYNC_STARTED"
 BOOT_VARIABLE = "CKPTSYNC_BOOT"
+
+# Instead of seconds between saves: the interval that costs least
+AUTO: Final = "auto"
 
 # Why a session or a scenario in it ended
 CAUSES = ("target", "deadline", "steps", "request", "callback", "signal", "error", "exit")
@@ -55,15 +58,24 @@ class SavePolicy:
 
     Args:
         every_steps: a save at the first clean point at or after each multiple; None: not by steps.
-        every_seconds: a save when this long has passed since the last; None: not by time.
-        keep_last: how many of the newest sealed sets are kept (the best and the final ones on top).
+        every_seconds: a save when this long has passed since the last; AUTO: as long as the measured cost of a
+            save and the expected failures make best; None: not by time.
+        keep_last: how many of the newest sealed sets are kept (the best, milestones and final ones on top).
         save_best: also save when the mean reward is the best so far.
+        keep_best: how many of the sets with the highest mean reward are kept.
+        keep_every_steps: a save at the first clean point at or after each multiple, kept for ever; None: none such.
+        failure_seconds: for AUTO: the expected time between two ends that come without warning.
+        max_overhead: for AUTO: the largest share of the time that saves may hold training up.
     """
 
     every_steps: int | None = 10_000
-    every_seconds: float | None = 180.0
+    every_seconds: float | Literal["auto"] | None = 180.0
     keep_last: int = 5
     save_best: bool = True
+    keep_best: int = 1
+    keep_every_steps: int | None = None
+    failure_seconds: float = 12 * 3600.0
+    max_overhead: float = 0.02
 
 
 @dataclass(frozen=True)
@@ -88,6 +100,7 @@ class SessionSpec:
         save: when to save and what to keep.
         seed: for environments and models; None: not seeded.
         script: the training script, relative to the kernel folder.
+        max_output_bytes: how much the working folder may hold at the end; None: what the disk holds.
     """
 
     run: str
@@ -107,6 +120,7 @@ class SessionSpec:
     save: SavePolicy = field(default_factory=SavePolicy)
     seed: int | None = 0
     script: str = "train.py"
+    max_output_bytes: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON object that travels in the kernel script."""

@@ -37,7 +37,7 @@ def retained(
     """
     known = {manifest.digest: manifest for manifest in manifests}
     # A stem may stand for two sets here, of the tree and of a session; so digests take the place of stems
-    items = [Retained(digest, (m.lineage, *m.order), m.kind) for digest, m in known.items()]
+    items = [Retained.of(manifest, name=digest) for digest, manifest in known.items()]
     gone = set(to_remove(items, policy, keep=[digest for digest in (head, best) if digest is not None]))
     return [m for d, m in known.items() if d not in gone], [m for d, m in known.items() if d in gone]
 

@@ -14,9 +14,11 @@ from ..core.session import SavePolicy
 _LINEAGE = "l0001-abcdef"
 
 
-def sets_of(steps: Sequence[int], *, kind: str = "periodic", good: bool = True) -> list[Retained]:
+def sets_of(
+    steps: Sequence[int], *, kind: str = "periodic", good: bool = True, score: float | None = None
+) -> list[Retained]:
     """Make sets of one generation as retention sees them."""
-    return [Retained(f"a_checkpoint_{n}_steps", (_LINEAGE, 1, n), kind, good) for n in steps]
+    return [Retained(f"a_checkpoint_{n}_steps", (_LINEAGE, 1, n), kind, good, score) for n in steps]
 
 
 class RetentionContract:
@@ -46,6 +48,23 @@ class RetentionContract:
     def test_final_sets_stay(self) -> None:
         sets = [*sets_of([10], kind="final"), *sets_of([20, 30, 40])]
         assert "a_checkpoint_10_steps" not in self.to_remove(sets, SavePolicy(keep_last=1), ())
+
+    def test_the_best_stay(self) -> None:
+        sets = [*sets_of([10], score=2.0), *sets_of([20], score=3.0), *sets_of([30, 40, 50], score=1.0)]
+        for keep_best, best in (
+            (1, {"a_checkpoint_20_steps"}),
+            (2, {"a_checkpoint_10_steps", "a_checkpoint_20_steps"}),
+        ):
+            gone = self.to_remove(sets, SavePolicy(keep_last=1, keep_best=keep_best), ())
+            assert not best & set(gone)
+
+    def test_a_milestone_stays_for_ever(self) -> None:
+        policy, left = SavePolicy(keep_last=1, keep_every_steps=100), sets_of([100])
+        for n in range(110, 1_000, 10):
+            left += sets_of([n])
+            gone = self.to_remove(left, policy, ())
+            left = [retained for retained in left if retained.stem not in gone]
+        assert {retained.order[2] for retained in left} >= set(range(100, 1_000, 100))
 
     def test_only_sets_that_are_there_go_and_each_once(self) -> None:
         sets = sets_of(range(10, 100, 10))
@@ -83,3 +102,20 @@ class SavingContract:
             if self.kind_to_save(policy, Moment(steps, last, 0.0)) is not None:
                 last, saves = steps, saves + 1
         assert saves == 9  # the tenth multiple lies behind the last clean point
+
+    def test_no_milestone_is_missed(self) -> None:
+        policy = SavePolicy(every_steps=None, every_seconds=None, save_best=False, keep_every_steps=1_000)
+        last, saved = 0, []
+        for steps in range(0, 5_001, 128):
+            if self.kind_to_save(policy, Moment(steps, last, 0.0)) is not None:
+                last = steps
+                saved.append(steps // 1_000)
+        assert saved == [1, 2, 3, 4]
+
+    def test_auto_saves_sooner_where_failures_are_frequent(self) -> None:
+        moment = Moment(200, 100, 60.0, stall_seconds=0.1)
+        often, seldom = (
+            SavePolicy(every_steps=None, every_seconds="auto", failure_seconds=seconds) for seconds in (600.0, 1e6)
+        )
+        assert self.kind_to_save(often, moment) is not None
+        assert self.kind_to_save(seldom, moment) is None

@@ -33,7 +33,7 @@ def retain(
         and s.scenario == scenario
         and s.manifest.lineage == lineage
     }
-    retained = [Retained(stem, (m.lineage, *m.order), m.kind) for stem, m in own.items()]
+    retained = [Retained.of(manifest) for manifest in own.values()]
     keep = {latest.stem} | ({best.stem} if best else set())
     removed = to_remove(retained, policy, keep=keep)
     for stem in removed:
