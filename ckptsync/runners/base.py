@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 
 class SessionState(StrEnum):
@@ -137,4 +137,20 @@ class Runner(Protocol):
 
     def read_output(self, handle: SessionHandle, file: OutputFile, offset: int = 0) -> Iterator[bytes]:
         """Stream one output file from a byte offset on, in chunks of bounded size."""
+        ...
+
+
+@runtime_checkable
+class LiveRunner(Runner, Protocol):
+    """A runner that reaches into a session while it runs.
+
+    What `outputs` and `read_output` give of a running session is what it has written so far, and the session
+    can be asked for a save.
+    """
+
+    def request_save(self, handle: SessionHandle) -> None:
+        """Ask the session for a save at its next clean point, by SAVE_REQUEST_NAME in its working folder.
+
+        Nothing happens when it has ended.
+        """
         ...

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ..core import fsio, names
 from ..core.errors import LockedError, NothingFoundError, UsageError
+from ..core.layout import SAVE_REQUEST_NAME
 from ..core.session import INPUT_VARIABLE
 from .base import OutputFile, SessionHandle, SessionState, SessionStatus, Submission
 from .local_folder import LocalFolder, SubmissionRecord
@@ -166,6 +167,13 @@ class LocalRunner:
                 os.kill(started.supervisor, signal.SIGTERM)
             except ProcessLookupError:
                 return  # it ended this very moment
+
+    def request_save(self, handle: SessionHandle) -> None:
+        """Ask the session for a save at its next clean point; nothing happens when it has ended."""
+        folder = self._known(handle)
+        if folder.exit() is None and folder.is_locked():
+            fsio.make_folder(folder.working)  # the supervisor has perhaps not come to it yet
+            fsio.write_bytes(folder.working / SAVE_REQUEST_NAME, b"")
 
     def log(self, handle: SessionHandle, offset: int = 0) -> bytes:
         """Return what the session has printed from a byte offset on."""

@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 from ..core.errors import CkptsyncError, CorruptError, NothingFoundError
-from ..runners.base import OutputFile, Runner, SessionHandle, SessionState, SessionStatus, Submission
+from ..core.layout import SAVE_REQUEST_NAME
+from ..runners.base import LiveRunner, OutputFile, Runner, SessionHandle, SessionState, SessionStatus, Submission
 
 _FILES = b"""
 import os, sys
@@ -51,6 +52,15 @@ open("partial", "w").write("kept")
 print("ready", flush=True)
 time.sleep(600)
 """
+SAVES_WHEN_ASKED = b"""
+import os, time
+print("ready", flush=True)
+while not os.path.exists("%s"):
+    time.sleep(0.01)
+open("saved", "w").write("on request")
+os.remove("%s")
+time.sleep(600)
+""" % ((SAVE_REQUEST_NAME.encode(),) * 2)
 FOR_EVER = b"""
 import signal, subprocess, sys, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -246,3 +256,43 @@ class RunnerContract:
             runner.cancel(handle)
         with pytest.raises(NothingFoundError):
             list(runner.read_output(handle, OutputFile("partial")))
+
+
+class LiveRunnerContract(RunnerContract):
+    """What a runner must keep besides when it reaches into running sessions."""
+
+    def test_outputs_of_a_running_session_can_be_read(self, runner: LiveRunner) -> None:
+        """What is there so far, while the session goes on."""
+        handle = runner.start(self.submission(UNTIL_STOPPED))
+        assert not self.ready(runner, handle).state.finished
+        assert self.read(runner, handle, "partial") == b"kept"
+        runner.cancel(handle)
+        self.finish(runner, handle)
+
+    def test_a_session_can_be_asked_for_a_save(self, runner: LiveRunner) -> None:
+        """The request arrives, the script takes it away, and the session goes on."""
+        assert isinstance(runner, LiveRunner)
+        handle = runner.start(self.submission(SAVES_WHEN_ASKED))
+        self.ready(runner, handle)
+        runner.request_save(handle)
+        self._wait(runner, handle, lambda: "saved" in self._listed(runner, handle))
+        self._wait(runner, handle, lambda: SAVE_REQUEST_NAME not in self._listed(runner, handle))
+        assert not runner.status(handle).state.finished
+        runner.cancel(handle)
+        self.finish(runner, handle)
+
+    def test_asking_an_ended_session_for_a_save_changes_nothing(self, runner: LiveRunner) -> None:
+        """The request may come too late."""
+        handle = runner.start(self.submission(_FILES))
+        self.finish(runner, handle)
+        before = runner.outputs(handle)
+        runner.request_save(handle)
+        assert runner.outputs(handle) == before
+
+    def test_an_unknown_session_cannot_be_asked(self, runner: LiveRunner) -> None:
+        """Nothing is asked of a session that was never started here."""
+        with pytest.raises(NothingFoundError):
+            runner.request_save(SessionHandle("contract/s0999", runner.name, {}))
+
+    def _listed(self, runner: Runner, handle: SessionHandle) -> set[str]:
+        return {file.path for file in runner.outputs(handle)}

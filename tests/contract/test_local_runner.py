@@ -19,7 +19,7 @@ from ckptsync.runners import supervisor
 from ckptsync.runners.base import Runner, SessionHandle, SessionState
 from ckptsync.runners.local import LocalRunner
 from ckptsync.runners.local_folder import LocalFolder
-from ckptsync.testing.contracts import FOR_EVER, UNTIL_STOPPED, RunnerContract
+from ckptsync.testing.contracts import FOR_EVER, UNTIL_STOPPED, LiveRunnerContract
 
 pytestmark = pytest.mark.slow  # real processes, limits that pass and graces that run out
 
@@ -31,7 +31,7 @@ def members(group: int) -> list[str]:
     return [row[-1] for row in rows if row[0] == str(group) and not row[1].startswith("Z")]
 
 
-class TestLocalRunner(RunnerContract):
+class TestLocalRunner(LiveRunnerContract):
     @pytest.fixture
     def layout(self, tmp_path: Path) -> ProjectLayout:
         return ProjectLayout(tmp_path / "project")
