@@ -13,7 +13,8 @@ import json
 import math
 import struct
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -142,13 +143,36 @@ def _add(array: np.ndarray, arrays: dict[str, np.ndarray]) -> str:
 # --- files ------------------------------------------------------------------------------------------------------------
 
 
-def write_arrays(file: BinaryIO, state: Any, arrays: Mapping[str, np.ndarray]) -> None:
+@dataclass(frozen=True)
+class Stream:
+    """An array that is written piece by piece, so that it need not be in memory as a whole.
+
+    Args:
+        dtype: of its elements.
+        shape: of the whole.
+        chunks: gives C-contiguous arrays that together are the whole, in the order of its first axis.
+    """
+
+    dtype: np.dtype
+    shape: tuple[int, ...]
+    chunks: Callable[[], Iterator[np.ndarray]]
+
+    @property
+    def nbytes(self) -> int:
+        """Length of the whole in bytes."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+def write_arrays(file: BinaryIO, state: Any, arrays: Mapping[str, np.ndarray | Stream]) -> None:
     """Write a file of arrays; large ones go from memory to the file without a copy.
 
     Args:
         file: open for writing.
         state: JSON.
         arrays: C-contiguous, of dtypes that safetensors knows.
+
+    Raises:
+        ValueError: the chunks of a stream are not as long together as its shape says.
     """
     # By falling item size, so that every array is aligned without holes, which the format forbids
     ordered = sorted(arrays.items(), key=lambda item: -item[1].dtype.itemsize)
@@ -164,9 +188,14 @@ def write_arrays(file: BinaryIO, state: Any, arrays: Mapping[str, np.ndarray]) -
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     file.write(struct.pack("<Q", len(text)) + text)
-    for _, array in ordered:
-        if array.nbytes:
-            file.write(_bytes_of(array))
+    for name, array in ordered:
+        written = 0
+        for chunk in array.chunks() if isinstance(array, Stream) else [array]:
+            if chunk.nbytes:
+                file.write(_bytes_of(chunk))
+            written += chunk.nbytes
+        if written != array.nbytes:
+            raise ValueError(f"the chunks of array {name!r} hold {written} bytes, its shape {array.nbytes}")
 
 
 def _bytes_of(array: Any) -> memoryview:
@@ -227,13 +256,34 @@ class ArrayFile:
         Raises:
             CorruptError: the file ends early.
         """
-        dtype, shape, offset = self._entries[name]
-        if target.shape != shape or target.dtype != dtype or not target.flags.c_contiguous:
-            raise ValueError(f"array {name!r} is {dtype} {shape}, the target is {target.dtype} {target.shape}")
+        if target.shape != self._entries[name][1]:
+            raise ValueError(f"array {name!r} has the shape {self._entries[name][1]}, the target {target.shape}")
+        self._read(name, 0, target)
+
+    def read_rows(self, name: str, start: int, target: np.ndarray) -> None:
+        """Read some rows of an array into a C-contiguous one.
+
+        Args:
+            name: of the array.
+            start: its first row that is wanted.
+            target: as many rows as are wanted, of the same dtype and row shape.
+
+        Raises:
+            CorruptError: the file ends early.
+        """
+        shape = self._entries[name][1]
+        if target.shape[1:] != shape[1:] or not 0 <= start <= shape[0] - len(target):
+            raise ValueError(f"array {name!r} has the shape {shape}, not rows of {target.shape} from {start} on")
+        self._read(name, start * math.prod(shape[1:]), target)
+
+    def _read(self, name: str, element: int, target: np.ndarray) -> None:
+        dtype, _, offset = self._entries[name]
+        if target.dtype != dtype or not target.flags.c_contiguous:
+            raise ValueError(f"array {name!r} holds {dtype}, the target {target.dtype}, which must be C-contiguous")
         if not target.nbytes:
             return
         with fsio.open_regular(self._path) as file:
-            file.seek(offset)
+            file.seek(offset + element * dtype.itemsize)
             if file.readinto(_bytes_of(target)) != target.nbytes:  # type: ignore[attr-defined]
                 raise self._damaged("it ends early")
 

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from .arrays import ArrayFile, UnencodableError, decode, encode, write_arrays
+from ..arrays import ArrayFile, UnencodableError, decode, encode, write_arrays
 
 # What the script's code decides, or objects that live elsewhere
 _NOT_STATE = frozenset(
