@@ -21,7 +21,18 @@ from typing import BinaryIO
 
 from . import names
 from .errors import CorruptError, LockedError, UnsafePathError, storage_error
-from .fsread import CHUNK, Hasher, chunks, list_names, open_regular, read_bytes, sha256_file
+from .fsread import (
+    CHUNK,
+    HashedWrite,
+    Hasher,
+    chunks,
+    free_bytes,
+    list_names,
+    open_regular,
+    read_bytes,
+    safe_join,
+    sha256_file,
+)
 
 __all__ = [
     "CHUNK",
@@ -45,6 +56,7 @@ __all__ = [
     "sync_file",
     "sync_folder",
     "truncate",
+    "write_by_content",
     "write_bytes",
     "write_file",
 ]
@@ -109,21 +121,7 @@ def write_file(path: Path, write: Callable[[BinaryIO], None]) -> None:
         StorageError: the disk is full, read-only or failing. Nothing has changed then, except when the
             folder could not be synced at the end: the new file is there and perhaps not durable.
     """
-    temporary = path.with_name(names.temporary_name(path.name, os.urandom(4).hex()))
-    try:
-        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-        try:
-            with os.fdopen(descriptor, "w+b") as file:
-                write(file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.rename(temporary, path)
-        except BaseException:
-            _remove_quietly(temporary)
-            raise
-        sync_folder(path.parent)
-    except OSError as error:
-        raise storage_error(error, path) from error
+    _write(path, write, lambda: path)
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -133,6 +131,45 @@ def write_bytes(path: Path, data: bytes) -> None:
         file.write(data)
 
     write_file(path, write)
+
+
+def write_by_content(
+    folder: Path, write: Callable[[BinaryIO], None], name: Callable[[str], str]
+) -> tuple[Path, int, str]:
+    """Write a file whose name follows from its bytes, as `write_file` does; it is hashed while it is written.
+
+    Args:
+        folder: where it shall be; must exist. A file of that name is replaced in one step, by what it should hold.
+        write: receives a file that can only be written from front to back, and fills it.
+        name: `sha256:<hex>` of the bytes -> the file's name.
+
+    Returns:
+        Its path, its length and its digest.
+    """
+    hashed = HashedWrite(write)
+    path = _write(folder / "content", hashed, lambda: folder / name(hashed.digest))
+    return path, hashed.size_bytes, hashed.digest
+
+
+def _write(path: Path, write: Callable[[BinaryIO], None], place: Callable[[], Path]) -> Path:
+    # `path` names the temporary file and what is reported; where it shall lie may be known only when it is written
+    temporary = path.with_name(names.temporary_name(path.name, os.urandom(4).hex()))
+    try:
+        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        try:
+            with os.fdopen(descriptor, "w+b") as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+            target = place()
+            os.rename(temporary, target)
+        except BaseException:
+            _remove_quietly(temporary)
+            raise
+        sync_folder(path.parent)
+    except OSError as error:
+        raise storage_error(error, path) from error
+    return target
 
 
 def append_line(path: Path, line: bytes, *, durable: bool = True) -> None:
@@ -316,34 +353,6 @@ def sweep_temporaries(folder: Path) -> int:
             remove_file(folder / name)
             swept += 1
     return swept
-
-
-def safe_join(folder: Path, relative: str) -> Path:
-    """Join a path from outside below a folder.
-
-    The folder itself may be reached through links: a user may keep data/ on another disk.
-
-    Raises:
-        UnsafePathError: it would leave the folder, or a folder on the way is a link.
-    """
-    *folders, last = names.check_relative(relative)
-    path = folder
-    for part in folders:
-        path = path / part
-        if path.is_symlink():
-            raise UnsafePathError(f"{path} is a link; nothing is read or written through links")
-    return path / last
-
-
-def free_bytes(path: Path) -> int:
-    """Return how many bytes may still be written where a path lies or will lie."""
-    while not path.exists():
-        path = path.parent
-    try:
-        usage = os.statvfs(path)
-    except OSError as error:
-        raise storage_error(error, path, action="measure") from error
-    return usage.f_bavail * usage.f_frsize
 
 
 @contextmanager

@@ -6,10 +6,11 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, cast
 
+from . import names
 from .errors import CorruptError, NothingFoundError, UnsafePathError, storage_error
 
 if TYPE_CHECKING:
@@ -95,6 +96,34 @@ def sha256_file(path: Path) -> str:
     return "sha256:" + hasher.hexdigest()
 
 
+def safe_join(folder: Path, relative: str) -> Path:
+    """Join a path from outside below a folder.
+
+    The folder itself may be reached through links: a user may keep data/ on another disk.
+
+    Raises:
+        UnsafePathError: it would leave the folder, or a folder on the way is a link.
+    """
+    *folders, last = names.check_relative(relative)
+    path = folder
+    for part in folders:
+        path = path / part
+        if path.is_symlink():
+            raise UnsafePathError(f"{path} is a link; nothing is read or written through links")
+    return path / last
+
+
+def free_bytes(path: Path) -> int:
+    """Return how many bytes may still be written where a path lies or will lie."""
+    while not path.exists():
+        path = path.parent
+    try:
+        usage = os.statvfs(path)
+    except OSError as error:
+        raise storage_error(error, path, action="measure") from error
+    return usage.f_bavail * usage.f_frsize
+
+
 class Hasher:
     """The sha256 of a stream, computed while the caller does something else with each chunk.
 
@@ -129,3 +158,34 @@ class Hasher:
     def _wait(self) -> None:
         if self._pending is not None:
             self._pending.result()
+
+
+class HashedWrite:
+    """Hands what a function writes on to a file and hashes it on the way; a `write` itself, for `fsio`.
+
+    Args:
+        write: fills a file from front to back; it gets this object in the file's place.
+    """
+
+    def __init__(self, write: Callable[[BinaryIO], None]) -> None:
+        self._fill = write
+        self._hash = hashlib.sha256()
+        self.size_bytes = 0
+
+    def __call__(self, file: BinaryIO) -> None:
+        """Fill a file."""
+        self._file = file
+        self._fill(cast(BinaryIO, self))
+
+    def write(self, data: bytes | memoryview) -> int:
+        """Write some bytes, as a file does."""
+        view = memoryview(data).cast("B")
+        self._hash.update(view)
+        self._file.write(view)
+        self.size_bytes += view.nbytes
+        return view.nbytes
+
+    @property
+    def digest(self) -> str:
+        """`sha256:<hex>` of all that was written."""
+        return "sha256:" + self._hash.hexdigest()

@@ -13,6 +13,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from . import fields, jsonio, names
@@ -25,7 +26,8 @@ SCHEMA = _SCHEMA_FAMILY + "1"
 MAX_MANIFEST_BYTES = 16 << 20
 KINDS = ("periodic", "time", "emergency", "final", "best", "request", "adopted")
 FIDELITIES = ("exact", "state", "weights")
-ROLES = ("model", "resume", "environment", "vecnormalize", "replay")
+SEGMENT = "segment"
+ROLES = ("model", "resume", "environment", "vecnormalize", "replay", SEGMENT)
 
 _DIGEST_TAIL = re.compile(rb',"digest":"(sha256:[0-9a-f]{64})"\}\n?\Z')
 
@@ -43,7 +45,8 @@ class FileEntry:
     """One file of a set.
 
     Args:
-        path: its name, beside the manifest; begins with the set's stem and a dot.
+        path: its name, beside the manifest; begins with the set's stem and a dot. For a segment
+            `<scenario>_replay/<name>`: it belongs to every set that names it.
         role: one of ROLES.
         size_bytes: its length.
         digest: sha256 of its bytes.
@@ -97,7 +100,7 @@ class Manifest:
         scenario: the task that it belongs to.
         num_timesteps: transitions, summed over all environments.
         kind: why it was saved, one of KINDS.
-        files: its files, the model first.
+        files: its files, the model first; its segments in the order of their rows.
         signature: which network it holds.
         lineage: id of the chain that it belongs to.
         generation: counter of sessions in the lineage.
@@ -153,8 +156,18 @@ class Manifest:
         return next((entry for entry in self.files if entry.role == role), None)
 
     @property
+    def members(self) -> tuple[FileEntry, ...]:
+        """The files that belong to this set alone, the model first."""
+        return tuple(entry for entry in self.files if entry.role != SEGMENT)
+
+    @property
+    def segments(self) -> tuple[FileEntry, ...]:
+        """The files that other sets may share, in the order of their rows."""
+        return tuple(entry for entry in self.files if entry.role == SEGMENT)
+
+    @property
     def size_bytes(self) -> int:
-        """Bytes of all files together."""
+        """Bytes of all files together, segments included."""
         return sum(entry.size_bytes for entry in self.files)
 
     def body(self) -> dict[str, Any]:
@@ -226,7 +239,7 @@ class Manifest:
             scenario=scenario,
             num_timesteps=num_timesteps,
             kind=fields.one_of(value, "kind", KINDS),
-            files=_files(value.get("files"), names.checkpoint_stem(scenario, num_timesteps)),
+            files=_files(value.get("files"), scenario, names.checkpoint_stem(scenario, num_timesteps)),
             signature=shared_signature(value.get("signature")),
             lineage=names.check_component(fields.text(value, "lineage"), what="lineage"),
             generation=fields.count(value, "generation"),
@@ -276,30 +289,32 @@ def _carries_own_digest(data: bytes, value: dict[str, Any], digest: str) -> bool
     return "sha256:" + hashlib.sha256(jsonio.canonical(body)).hexdigest() == digest
 
 
-def _files(value: Any, stem: str) -> tuple[FileEntry, ...]:
+def _files(value: Any, scenario: str, stem: str) -> tuple[FileEntry, ...]:
     if not isinstance(value, list) or not value:
         raise ValueError("field 'files' is no list of files")
-    entries = []
-    for item in value:
-        if not isinstance(item, dict):
-            raise ValueError("field 'files' holds something that is no file")
-        path = names.check_member(stem, fields.text(item, "path"))
-        content = fields.digest(item, "content") if item.get("content") is not None else None
-        entries.append(
-            FileEntry(
-                path,
-                fields.one_of(item, "role", ROLES),
-                fields.count(item, "size_bytes"),
-                fields.digest(item, "digest"),
-                content,
-            )
-        )
+    entries = [_file(item, scenario, stem) for item in value]
     if len({entry.path.casefold() for entry in entries}) != len(entries):
         raise ValueError("field 'files' names a file twice")
     models = [entry.path for entry in entries if entry.role == "model"]
     if models != [names.model_name(stem)] or entries[0].role != "model":
         raise ValueError(f"field 'files' must begin with the one model, {names.model_name(stem)}")
+    rows = [names.check_segment(scenario, entry.path) for entry in entries if entry.role == SEGMENT]
+    if any(later.start < earlier.end for earlier, later in pairwise(rows)):
+        raise ValueError("field 'files' names segments out of order, or two that hold the same rows")
     return tuple(entries)
+
+
+def _file(item: Any, scenario: str, stem: str) -> FileEntry:
+    if not isinstance(item, dict):
+        raise ValueError("field 'files' holds something that is no file")
+    path, role = fields.text(item, "path"), fields.one_of(item, "role", ROLES)
+    digest = fields.digest(item, "digest")
+    if role != SEGMENT:
+        names.check_member(stem, path)
+    elif not digest.startswith("sha256:" + names.check_segment(scenario, path).digest):
+        raise ValueError(f"segment {names.printable(path)} has another digest than its name says")
+    content = fields.digest(item, "content") if item.get("content") is not None else None
+    return FileEntry(path, role, fields.count(item, "size_bytes"), digest, content)
 
 
 def _session(value: Mapping[str, Any]) -> str | None:

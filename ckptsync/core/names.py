@@ -4,6 +4,7 @@
     <scenario>_checkpoint_<N>_steps.manifest.json   its seal
     <scenario>_checkpoint_<N>_steps.pending         intent: the set is being written
     <scenario>_checkpoint_<N>_steps.deleting        intent: the set is being removed
+    <scenario>_replay/<start>-<end>-<16 hex>.safetensors   a segment: rows that several sets share
     <scenario>_head.json                            which set the next session starts from
     <run>/s0003                                     a session's id
 
@@ -24,7 +25,7 @@ DELETING_SUFFIX = ".deleting"
 MODEL_SUFFIX = ".zip"
 HEAD_SUFFIX = "_head.json"
 PARTIAL_SUFFIX = ".partial"
-PARTIAL_SUFFIX = ".partial"
+SEGMENTS_SUFFIX = "_replay"
 
 MAX_COMPONENT_BYTES = 255
 # With the longest suffix of ours a scenario's files still fit into MAX_COMPONENT_BYTES
@@ -33,6 +34,11 @@ MAX_DIGITS = 18
 
 _STEM = re.compile(
     rf"(?P<scenario>.+)_checkpoint_(?P<steps>0|[1-9][0-9]{{0,{MAX_DIGITS - 1}}})_steps", re.ASCII | re.DOTALL
+)
+_SEGMENT = re.compile(
+    rf"(?P<start>0|[1-9][0-9]{{0,{MAX_DIGITS - 1}}})-(?P<end>[1-9][0-9]{{0,{MAX_DIGITS - 1}}})-(?P<digest>[0-9a-f]{{16}})"
+    r"\.safetensors",
+    re.ASCII,
 )
 _SECRET = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|ACCESS_KEY|CREDENTIAL|KAGGLE_KEY", re.IGNORECASE)
 # What SB3's CheckpointCallback writes with any other name_prefix: rl_model_2000_steps
@@ -52,6 +58,21 @@ class StemParts:
 
     scenario: str
     num_timesteps: int
+
+
+@dataclass(frozen=True, order=True)
+class SegmentParts:
+    """What a segment's name says.
+
+    Args:
+        start: its first row, counted from the first row that was ever added.
+        end: the row behind its last one.
+        digest: the first 16 hexadecimal digits of its bytes' sha256, so a name never stands for two contents.
+    """
+
+    start: int
+    end: int
+    digest: str
 
 
 def check_component(name: str, *, what: str = "file name") -> str:
@@ -157,6 +178,57 @@ def check_member(stem: str, name: str) -> str:
 def member_name(stem: str, role: str, extension: str) -> str:
     """Name of another member of a set: `<stem>.<role>.<extension>`."""
     return f"{stem}.{role}.{extension}"
+
+
+def segment_folder(scenario: str) -> str:
+    """Name of the folder beside a scenario's sets that holds their segments."""
+    return check_scenario(scenario) + SEGMENTS_SUFFIX
+
+
+def parse_segment_folder(name: str) -> str | None:
+    """Return the scenario whose segments lie in a folder of this name, or None."""
+    scenario = name.removesuffix(SEGMENTS_SUFFIX)
+    try:
+        return scenario if scenario != name and check_scenario(scenario) else None
+    except UsageError:
+        return None
+
+
+def segment_name(start: int, end: int, digest: str) -> str:
+    """Build a segment's name within its folder.
+
+    Args:
+        start: its first row, counted from the first row that was ever added.
+        end: the row behind its last one.
+        digest: `sha256:<hex>` of its bytes.
+
+    Raises:
+        UsageError: no segment can have these rows.
+    """
+    if not 0 <= start < end < 10**MAX_DIGITS:
+        raise UsageError(f"no segment can hold the rows from {start} to {end}")
+    return f"{start}-{end}-{digest.removeprefix('sha256:')[:16]}.safetensors"
+
+
+def parse_segment(name: str) -> SegmentParts | None:
+    """Parse a segment's name within its folder, or return None."""
+    match = _SEGMENT.fullmatch(name)
+    if match is None or int(match["start"]) >= int(match["end"]):
+        return None
+    return SegmentParts(int(match["start"]), int(match["end"]), match["digest"])
+
+
+def check_segment(scenario: str, path: str) -> SegmentParts:
+    """Parse a segment's path beside a set of its scenario.
+
+    Raises:
+        UnsafePathError: it lies anywhere else, or has no name that a segment can have.
+    """
+    folder, _, name = path.partition("/")
+    parts = parse_segment(name)
+    if parts is None or folder != segment_folder(scenario):
+        raise UnsafePathError(f"{printable(path)} is no segment of scenario {printable(scenario)}")
+    return parts
 
 
 def head_name(scenario: str) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -55,8 +56,28 @@ def files_of(scenario: str, num_timesteps: int, *, members: int = 2, salt: objec
     return {name: payload(name, salt) for name in all_names[:members]}
 
 
-def manifest_of(scenario: str, num_timesteps: int, files: Mapping[str, bytes], **fields: Any) -> Manifest:
-    """Return an unsealed manifest of some files."""
+def segment_bytes(start: int, end: int, *, salt: object = 0) -> bytes:
+    """Return what a segment of these rows holds."""
+    return payload("rows", start, end, salt)
+
+
+def segment_entry(scenario: str, start: int, end: int, *, salt: object = 0) -> FileEntry:
+    """Return the entry of a segment of these rows."""
+    data = segment_bytes(start, end, salt=salt)
+    name = names.segment_name(start, end, digest_of(data))
+    return FileEntry(f"{names.segment_folder(scenario)}/{name}", "segment", len(data), digest_of(data))
+
+
+def manifest_of(
+    scenario: str,
+    num_timesteps: int,
+    files: Mapping[str, bytes],
+    rows: Sequence[int] = (),
+    *,
+    rows_salt: object = 0,
+    **fields: Any,
+) -> Manifest:
+    """Return an unsealed manifest of some files, and of segments that end where the rows say."""
     stem = names.checkpoint_stem(scenario, num_timesteps)
     values: dict[str, Any] = {
         "kind": "periodic",
@@ -67,19 +88,36 @@ def manifest_of(scenario: str, num_timesteps: int, files: Mapping[str, bytes], *
         "created_at": "2026-01-02T03:04:05Z",
         **fields,
     }
-    return Manifest(scenario=scenario, num_timesteps=num_timesteps, files=entries(stem, files), **values)
+    shared = tuple(segment_entry(scenario, start, end, salt=rows_salt) for start, end in pairwise(rows))
+    return Manifest(scenario=scenario, num_timesteps=num_timesteps, files=(*entries(stem, files), *shared), **values)
 
 
 def write_set(
-    folder: Path, scenario: str, num_timesteps: int, *, members: int = 2, salt: object = 0, **fields: Any
+    folder: Path,
+    scenario: str,
+    num_timesteps: int,
+    *,
+    members: int = 2,
+    salt: object = 0,
+    rows: Sequence[int] = (),
+    rows_salt: object = 0,
+    **fields: Any,
 ) -> Manifest:
-    """Write and seal a set through SetWriter, as a training session does."""
+    """Write and seal a set through SetWriter, as a training session does.
+
+    Its segments hold the rows between each two of `rows`: those that are there are referred to, the others written.
+    """
     files = files_of(scenario, num_timesteps, members=members, salt=salt)
-    manifest = manifest_of(scenario, num_timesteps, files, **fields)
+    manifest = manifest_of(scenario, num_timesteps, files, rows, rows_salt=rows_salt, **fields)
     fsio.make_folder(folder)
     writer = SetWriter(folder, manifest.stem, list(files))
-    for entry in manifest.files:
+    for entry in manifest.members:
         writer.add(entry.path, entry.role, _filler(files[entry.path]))
+    for entry, (start, end) in zip(manifest.segments, pairwise(rows), strict=True):
+        if (folder / entry.path).exists():
+            writer.refer(entry)
+        else:
+            writer.share(start, end, _filler(segment_bytes(start, end, salt=rows_salt)))
     return writer.seal(manifest)
 
 

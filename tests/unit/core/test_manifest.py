@@ -199,3 +199,74 @@ def test_what_it_says() -> None:
     assert MANIFEST.size_bytes == 9_000
     assert MANIFEST.entry("vecnormalize") == MANIFEST.files[2]
     assert MANIFEST.entry("replay") is None
+
+
+SHARED = manifest_of("cartpole", 100, FILES, [0, 10, 25])
+
+
+def segments_of(change: Any) -> bytes:
+    """Return the manifest with changed segments and a digest that fits."""
+    files = [entry.to_json() for entry in SHARED.files]
+    own, segments = files[:-2], files[-2:]
+    change(segments)
+    return reseal({"files": [*own, *segments]})
+
+
+def test_segments_are_shared_files() -> None:
+    parsed = Manifest.parse(SHARED.serialise())
+    assert parsed.files == SHARED.files
+    assert (parsed.members, len(parsed.segments)) == (MANIFEST.files, 2)
+    assert parsed.size_bytes == 15_000
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "{name}",
+        "../cartpole_replay/{name}",
+        "/cartpole_replay/{name}",
+        "cartpole_replay/../cartpole_replay/{name}",
+        "cartpole_replay//{name}",
+        "cartpole_replay/./{name}",
+        "cartpole_replay\\{name}",
+        "Cartpole_replay/{name}",
+        "other_replay/{name}",
+        "cartpole_replay/sub/{name}",
+        "cartpole_replay/{name}\n",
+        "cartpole_replay/0{name}",
+        "cartpole_replay/{upper}",
+        "cartpole_replay/10-0-{digest}.safetensors",
+        "cartpole_replay/5-5-{digest}.safetensors",
+        "cartpole_replay/0-{digest}.safetensors",
+        "cartpole_checkpoint_100_steps.replay.bin",
+        "",
+    ],
+)
+def test_a_segment_lies_in_its_scenarios_folder_under_a_name_of_its_own(path: str) -> None:
+    name = SHARED.segments[0].path.partition("/")[2]
+    digest = SHARED.segments[0].digest.removeprefix("sha256:")[:16]
+    wrong = path.format(name=name, upper=name.upper(), digest=digest)
+    assert finding_of(segments_of(lambda found: found[0].update(path=wrong))).code == "path.escape"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda found: found[0].update(digest=digest_of(b"other")),
+        lambda found: found.reverse(),
+        lambda found: found.append(found[1]),
+        lambda found: found.insert(0, found[0]),
+        lambda found: found.append(
+            {**found[1], "path": found[1]["path"].replace("/10-25-", "/24-40-")},
+        ),
+        lambda found: found[0].update(size_bytes=-1),
+        lambda found: found[0].update(role="shared"),
+    ],
+    ids=["digest", "order", "twice", "twice in a row", "overlap", "size", "role"],
+)
+def test_segments_that_make_no_sense_are_damage(change: Any) -> None:
+    assert finding_of(segments_of(change)).code == "manifest.damaged"
+
+
+def test_no_member_lies_among_the_segments_and_no_segment_is_a_member() -> None:
+    assert finding_of(segments_of(lambda found: found[0].update(role="replay"))).code == "path.escape"

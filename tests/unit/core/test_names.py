@@ -113,6 +113,20 @@ def test_a_member_belongs_to_its_set() -> None:
             names.check_member("x_checkpoint_5_steps", name)
 
 
+def test_a_segment_goes_there_and_back() -> None:
+    digest = "sha256:0123456789abcdef" + "0" * 48
+    name = names.segment_name(0, 10**18 - 1, digest)
+    assert name == f"0-{10**18 - 1}-0123456789abcdef.safetensors"
+    assert names.parse_segment(name) == names.SegmentParts(0, 10**18 - 1, "0123456789abcdef")
+    assert names.check_segment("a", f"a_replay/{name}") == names.parse_segment(name)
+    assert names.parse_segment_folder(names.segment_folder("a")) == "a"
+
+
+@pytest.mark.parametrize("name", ["a", "_replay", ".a_replay", "a/b_replay", "a_Replay", "a" * 101 + "_replay"])
+def test_what_is_no_folder_of_segments(name: str) -> None:
+    assert names.parse_segment_folder(name) is None
+
+
 def test_a_temporary_name_is_told_from_a_users_file() -> None:
     temporary = names.temporary_name("x.zip", "0123abcd")
     assert names.is_temporary(temporary)

@@ -1,0 +1,59 @@
+"""Checkpoints on disk: write, copy, remove, scan, sweep and check sealed sets.
+
+Sets are immutable, so nothing is ever replaced in place:
+
+    write   <stem>.pending (names the members) -> members, segments -> <stem>.manifest.json -> remove .pending
+    remove  rename the manifest to <stem>.deleting -> members -> .deleting -> segments that no manifest names
+
+The manifest is the commit. A stem with an intent file and no manifest is torn: never a candidate, and
+swept under the tree's lock. A file without manifest and intent is unsealed: plain SB3 output, usable,
+and never removed by a sweep. Whoever changes a folder holds the lock of its tree.
+"""
+
+from __future__ import annotations
+
+from .moving import (
+    attic_folder,
+    copy_set,
+    digest_of_files,
+    give_second_name,
+    move_set,
+    remove_set,
+    set_aside,
+)
+from .stored import (
+    Hashed,
+    SetState,
+    StoredSet,
+    check_file,
+    check_files,
+    find,
+    members,
+    newest,
+    read_manifest,
+    scan,
+)
+from .writing import SetWriter, seal_in_place, sweep
+
+__all__ = [
+    "Hashed",
+    "SetState",
+    "SetWriter",
+    "StoredSet",
+    "attic_folder",
+    "check_file",
+    "check_files",
+    "copy_set",
+    "digest_of_files",
+    "find",
+    "give_second_name",
+    "members",
+    "move_set",
+    "newest",
+    "read_manifest",
+    "remove_set",
+    "scan",
+    "seal_in_place",
+    "set_aside",
+    "sweep",
+]

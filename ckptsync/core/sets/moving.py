@@ -1,0 +1,131 @@
+"""Copying, moving and removing whole sets, with the segments that they need."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from .. import fsio, names
+from ..errors import CorruptError
+from ..manifest import MAX_MANIFEST_BYTES, FileEntry, Manifest
+from . import segments
+from .stored import Hashed, SetState, StoredSet, members, read_manifest
+from .writing import SetWriter, complete
+
+
+def copy_set(
+    source: Path, manifest: Manifest, target: Path, *, link: bool = False, hashed: Hashed | None = None
+) -> None:
+    """Bring a sealed set into another folder, its segments first; nothing happens when the same set is there.
+
+    Args:
+        source: the folder that it lies in.
+        manifest: its manifest.
+        target: the folder that it shall lie in as well; created when missing.
+        link: use hard links where possible, for folders that only ckptsync writes; the bytes are not
+            compared with the manifest then.
+        hashed: segments that were hashed a moment ago, for callers that copy several sets; filled on the way.
+
+    Raises:
+        CorruptError: a file disagrees with the manifest, the source's manifest is another one by now, or
+            the target holds another set or plain files of this stem.
+    """
+    fsio.make_folder(target)
+    seal_name = manifest.stem + names.MANIFEST_SUFFIX
+    if os.path.lexists(target / seal_name):
+        if read_manifest(target / seal_name).digest == manifest.digest:
+            return
+        raise CorruptError(f"{target} already holds another set {manifest.stem}")
+    data = fsio.read_bytes(source / seal_name, limit=MAX_MANIFEST_BYTES)
+    if Manifest.parse(data, name=seal_name).digest != manifest.digest:
+        raise CorruptError(f"{source / seal_name} has changed since it was read")
+    writer = SetWriter(target, manifest.stem, [entry.path for entry in manifest.members])
+    try:
+        for entry in manifest.segments:
+            writer.bring(source, entry, link=link, hashed=hashed)
+        for entry in manifest.members:
+            (writer.link if link else writer.copy)(source / entry.path, entry)
+        writer.seal(manifest, data)
+    except BaseException:
+        writer.abandon()
+        raise
+
+
+def remove_set(folder: Path, manifest: Manifest) -> None:
+    """Remove a sealed set, and the segments that no other set needs.
+
+    Interrupted anywhere it is torn, and the next sweep completes the removal.
+    """
+    stem = manifest.stem
+    fsio.rename(folder / (stem + names.MANIFEST_SUFFIX), folder / (stem + names.DELETING_SUFFIX))
+    complete(folder, stem)
+    segments.collect(folder, manifest.scenario, _paths(manifest.segments))
+
+
+def move_set(source: Path, manifest: Manifest, target: Path) -> None:
+    """Move a sealed set: it is in one folder or in both at every moment, never in none."""
+    copy_set(source, manifest, target, link=True)
+    remove_set(source, manifest)
+
+
+def set_aside(stored: StoredSet, attic: Path) -> Path:
+    """Move whatever a stem is, sealed, unsealed or corrupt, into a folder of its own below the attic.
+
+    Its segments come along. A set with a damaged manifest takes those that no other set needs.
+
+    Returns:
+        That folder. Its name comes from a digest, so sets of one stem never meet there.
+    """
+    folder, stem, manifest = stored.folder, stored.stem, stored.manifest
+    files, strange = members(folder, stem)
+    shared = _segments_of(stored)
+    if manifest is not None and not strange and {*files, *shared} >= set(_paths(manifest.files)):
+        target = attic_folder(attic, manifest.digest)
+        move_set(folder, manifest, target)
+        return target
+    target = attic_folder(attic, digest_of_files(folder, stem))
+    fsio.make_folder(target)
+    for name in strange:  # a link, a pipe or a folder has no bytes to copy: it is moved as it is, nobody follows it
+        fsio.rename(folder / name, target / name)
+    for name in [*shared, *files]:
+        give_second_name(folder, name, target)
+    for name in reversed(files):  # the model before its manifest: alone it would pass for plain SB3 output
+        fsio.remove_file(folder / name)
+        fsio.sync_folder(folder)
+    segments.collect(folder, stored.scenario, shared)
+    return target
+
+
+def give_second_name(source: Path, name: str, target: Path) -> None:
+    """Give a file of a set, or a segment, a second name in another folder, unless an earlier attempt has done so."""
+    place = fsio.safe_join(target, name)
+    if not place.exists():
+        fsio.make_folder(place.parent)
+        fsio.link_or_copy(fsio.safe_join(source, name), place)
+
+
+def _segments_of(stored: StoredSet) -> list[str]:
+    """Return the segments that are there and go where a set goes."""
+    if stored.manifest is not None:
+        here = set(segments.present(stored.folder, stored.scenario)) if stored.manifest.segments else set()
+        return [path for path in _paths(stored.manifest.segments) if path in here]
+    if stored.state is not SetState.CORRUPT or names.parse_stem(stored.stem) is None:
+        return []
+    return segments.unneeded(stored.folder, stored.scenario, besides=stored.stem)
+
+
+def _paths(entries: Iterable[FileEntry]) -> list[str]:
+    return [entry.path for entry in entries]
+
+
+def digest_of_files(folder: Path, stem: str) -> str:
+    """Return a digest for files that no sound manifest vouches for: of the first of them, else of their name."""
+    files, _ = members(folder, stem)
+    return fsio.sha256_file(folder / files[0]) if files else hashlib.sha256(os.fsencode(stem)).hexdigest()
+
+
+def attic_folder(attic: Path, digest: str) -> Path:
+    """Return the folder below the attic that the set with this manifest digest has for itself."""
+    return attic / digest.removeprefix("sha256:")[:16]
