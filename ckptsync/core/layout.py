@@ -14,6 +14,7 @@ CONFIG_NAME = "ckptsync.toml"
 SESSION_INFO_NAME = "session_info.json"
 EVENTS_NAME = "events.jsonl"
 METRICS_NAME = "metrics.jsonl"
+LOG_NAME = "training.log"
 # Laid into a session's working folder by whoever wants a save now; removed when that save is sealed
 SAVE_REQUEST_NAME = "ckptsync.save"
 

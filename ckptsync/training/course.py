@@ -8,14 +8,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from ..core.errors import CkptsyncError
 from ..core.layout import TrainingTree
+from ..core.metrics import Segment
 from ..core.policy import Moment, kind_to_save
 from ..core.session import EventLog, SavePolicy, ScenarioSpec
-from .progress import Progress, finite, log
+from .progress import SessionProgress, finite, log
 from .resume import Resume
 from .stop import StopWatch
 from .writer import SCORE, Chain, Draft, SetKeeper
@@ -36,7 +36,7 @@ class Surroundings:
         max_steps: end after this many transitions in this session; None: no such limit.
         events: where everything is written down.
         stop: why to stop.
-        metrics: the file of the metric history.
+        progress: what people see, and the metric history.
         alone: whether the session has this one scenario only.
     """
 
@@ -45,7 +45,7 @@ class Surroundings:
     max_steps: int | None
     events: EventLog
     stop: StopWatch
-    metrics: Path
+    progress: SessionProgress
     alone: bool
 
 
@@ -82,8 +82,16 @@ class Course:
         self._failures = 0
         self._retry_at = 0.0
         self.checkpoints = 0
-        self._progress = Progress(
-            spec.name, spec.total_timesteps, self.begun_at, surroundings.metrics, surroundings.policy.every_steps
+        self._progress = surroundings.progress.begin(
+            Segment(
+                scenario=spec.name,
+                begun_at=self.begun_at,
+                session=chain.session,
+                lineage=chain.lineage,
+                generation=chain.generation,
+                target=spec.total_timesteps,
+                resumed_from=chain.resumed_from,
+            )
         )
         surroundings.events.write(
             "start",
@@ -144,8 +152,7 @@ class Course:
 
     def end(self, cause: str, num_timesteps: int, values: Mapping[str, Any]) -> None:
         """Write down how the scenario ended in this session."""
-        self._progress.record(num_timesteps, finite(values))
-        self._progress.close()
+        self._progress.end(num_timesteps, finite(values))
         if cause == "target":
             self._keeper.export_final()
         self._around.events.write(

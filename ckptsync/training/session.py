@@ -7,15 +7,15 @@ import secrets
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from ..core import fsio, sets
+from ..core import fsio, heads, sets
 from ..core.errors import CkptsyncError, ExitCode, UsageError
-from ..core.layout import DEFAULT_TREE, EVENTS_NAME, METRICS_NAME, SESSION_INFO_NAME, TrainingTree
+from ..core.layout import DEFAULT_TREE, EVENTS_NAME, LOG_NAME, METRICS_NAME, SESSION_INFO_NAME, TrainingTree
 from ..core.manifest import Origin
 from ..core.names import check_scenario
 from ..core.session import (
@@ -30,7 +30,8 @@ from ..core.session import (
 )
 from ..core.summary import summarise
 from .course import Surroundings
-from .progress import log
+from .log import kept_in
+from .progress import Limits, SessionProgress, log
 from .resume import Resume
 from .scenario import Outcome, Scenario
 from .stop import REQUEST_NAME, StopWatch, session_started
@@ -215,6 +216,7 @@ class TrainingSession:
     def _enter(self) -> None:
         plan, tree = self._plan, self._plan.tree
         self._stack.enter_context(fsio.locked(tree.lock, what=f"the training tree {tree.root}"))
+        self._stack.enter_context(kept_in(self._working / LOG_NAME))
         fsio.make_folder(tree.checkpoints)
         sets.sweep(tree.checkpoints)
         if plan.spec is None:
@@ -229,7 +231,7 @@ class TrainingSession:
             max_steps=plan.max_steps,
             events=self._events,
             stop=self._stop,
-            metrics=self._working / METRICS_NAME,
+            progress=self._stack.enter_context(closing(self._progress(deadline))),
             alone=len(plan.scenarios) == 1,
         )
         if not self._stop.handles_signals:
@@ -237,6 +239,26 @@ class TrainingSession:
             self._events.write("warning", message=message)
             log(f"[TRAIN] {message}")
         self._opened = [self._open(spec, surroundings) for spec in plan.scenarios]
+
+    def _progress(self, deadline: float | None) -> SessionProgress:
+        plan = self._plan
+        return SessionProgress(
+            {scenario.name: scenario.total_timesteps for scenario in plan.scenarios},
+            {scenario.name: self._reached(scenario.name) for scenario in plan.scenarios},
+            Limits(deadline, plan.max_steps, plan.policy.every_steps),
+            self._working / METRICS_NAME,
+        )
+
+    def _reached(self, scenario: str) -> int:
+        # For the eye alone, until the scenario begins: then the set that it starts from is chosen with care
+        told = self._plan.spec
+        if told is not None:
+            return told.heads[scenario].num_timesteps if scenario in told.heads else 0
+        try:
+            head = heads.read_head(self._plan.tree, scenario)
+        except ValueError:
+            return 0
+        return head.num_timesteps if head is not None else 0
 
     def _open(self, spec: ScenarioSpec, surroundings: Surroundings) -> Scenario:
         told = self._plan.spec
