@@ -9,7 +9,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from ..core.findings import Finding, Severity, Verdict
-from ..sync.reporting import size_text
+from ..core.units import size_text
 from . import text
 from .text import Line, Part, Role, Styled
 

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from ..sync.reporting import Meter, size_text
+from ..core.units import size_text
+from ..sync.reporting import Meter
 from . import text
 from .output import Output
 

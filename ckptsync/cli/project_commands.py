@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..core.errors import UsageError
+from ..core.units import size_text
 from ..project.config import Project, RunConfig
-from ..sync.reporting import shown_path, size_text
+from ..sync.reporting import shown_path
 from . import session_text, targets, text
 from .checkpoint_text import finding_lines
 from .output import Answer, Output

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from ..sync.reporting import size_text
+from ..core.units import size_text
 from . import text
 from .text import Line, Part
 

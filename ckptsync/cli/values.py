@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from argparse import ArgumentTypeError
 from typing import Any
 
 from ..core import jsonio
-
-_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE | re.ASCII)
-_POWER = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
+from ..core.units import parse_size
 
 
 def whole(text: str) -> int:
@@ -27,12 +24,22 @@ def positive(text: str) -> int:
     return number
 
 
+def time_span(text: str) -> float:
+    """Parse a time span as 90, 90s, 30m or 12h; returns seconds."""
+    from ..project.values import duration
+
+    try:
+        return duration(text)
+    except ValueError as error:
+        raise ArgumentTypeError(f"{text!r} is no time span: {error}") from None
+
+
 def amount_of_bytes(text: str) -> int:
     """Parse a size as 500MB, 2GB, 2GiB or a number of bytes."""
-    match = _SIZE.fullmatch(text)
-    if match is None:
+    size = parse_size(text)
+    if size is None:
         raise ArgumentTypeError(f"{text!r} is no size; write it as 500MB or 2GB")
-    return int(float(match[1]) * (1024 if match[3] else 1000) ** _POWER[match[2].lower()])
+    return size
 
 
 def parameter(text: str) -> tuple[str, Any]:

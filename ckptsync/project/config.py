@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ _SCALARS: dict[str, values.Parser] = {
     "quick_steps": values.count,
     "budget": values.duration,
     "margin": values.duration,
+    "max_output": values.size,
     "seed": values.seed,
 }
 _TABLES: dict[str, values.Parser] = {
@@ -45,9 +46,21 @@ _TABLES: dict[str, values.Parser] = {
 }
 _SAVE: dict[str, values.Parser] = {
     "every_steps": values.optional_count,
-    "every_time": values.optional_duration,
+    "every_time": values.interval,
     "keep_last": values.count,
     "save_best": values.flag,
+    "keep_best": values.count,
+    "keep_every_steps": values.optional_count,
+    "failure_time": values.duration,
+    "max_overhead": values.share,
+}
+# A key is written with a unit of the user's choice; the field behind it names its unit
+_FIELDS = {
+    "budget": "budget_seconds",
+    "margin": "margin_seconds",
+    "max_output": "max_output_bytes",
+    "every_time": "every_seconds",
+    "failure_time": "failure_seconds",
 }
 _TRUST: dict[str, values.Parser] = {"functions": values.texts, "files": values.texts}
 _TOP = ("results", "runs", "runners", "trust")
@@ -69,6 +82,7 @@ class RunConfig:
         quick_steps: transitions of a `launch --quick`.
         budget_seconds: wall clock of one session; None: the runner's own limit.
         margin_seconds: how long before that a session begins to stop.
+        max_output_bytes: how much a session's working folder may hold; None: what the disk holds.
         seed: for environments and models; None: not seeded.
         params: handed to the script as `session.params`.
         packages: pure-Python packages that travel in the bundle.
@@ -87,6 +101,7 @@ class RunConfig:
     quick_steps: int = 2_000
     budget_seconds: float | None = None
     margin_seconds: float = 30.0
+    max_output_bytes: int | None = None
     seed: int | None = 0
     params: Mapping[str, Any] = field(default_factory=dict)
     packages: tuple[str, ...] = ("stable_baselines3",)
@@ -259,13 +274,19 @@ def _build(name: str, found: dict[str, Any], origins: dict[str, str]) -> RunConf
     scenarios = found.pop("scenarios", None) or (ScenarioSpec(name, DEFAULT_TOTAL_TIMESTEPS),)
     if total is not None:  # from a flag or variable it counts for every scenario
         scenarios = tuple(ScenarioSpec(scenario.name, total) for scenario in scenarios)
-    if "every_time" in found:
-        found["every_seconds"] = found.pop("every_time")
+    found = {_FIELDS.get(key, key): value for key, value in found.items()}
     save_fields = SavePolicy.__dataclass_fields__
     save = SavePolicy(**{key: found.pop(key) for key in list(found) if key in save_fields})
-    if "budget" in found:
-        found["budget_seconds"] = found.pop("budget")
-    if "margin" in found:
-        found["margin_seconds"] = found.pop("margin")
     kernel = found.pop("kernel", name)
     return RunConfig(name=name, kernel=kernel, scenarios=scenarios, save=save, origins=origins, **found)
+
+
+def changed_policy(policy: SavePolicy, given: Mapping[str, Any], where: str) -> SavePolicy:
+    """Return a policy with other values under the keys of `[runs.<name>.save]`.
+
+    Raises:
+        ConfigError: a key is unknown, or a value makes no sense.
+    """
+    values.check_keys(given, _SAVE, where)
+    parsed = {_FIELDS.get(key, key): _parse(_SAVE[key], value, f"{where} {key}") for key, value in given.items()}
+    return replace(policy, **parsed)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from ..core import names
 from ..core.errors import ConfigError, UnsafePathError, UsageError
-from ..core.session import ScenarioSpec
+from ..core.session import AUTO, ScenarioSpec
 from ..core.signature import Signature
+from ..core.units import parse_size
 
 Parser = Callable[[Any], Any]
 
@@ -100,6 +101,33 @@ def duration(value: Any) -> float:
 def optional_duration(value: Any) -> float | None:
     """Parse a time span, or 0 for "not at all"."""
     return None if value in (0, "0") and value is not False else duration(value)
+
+
+def interval(value: Any) -> float | Literal["auto"] | None:
+    """Parse a time span, 0 for "not at all", or "auto"."""
+    return AUTO if value == AUTO else optional_duration(value)
+
+
+def share(value: Any) -> float:
+    """Parse a share of a whole: a number between 0 and 1, or a text such as "2 %"."""
+    try:
+        found = (
+            float(value.removesuffix("%")) / (100 if value.endswith("%") else 1) if isinstance(value, str) else value
+        )
+    except ValueError:
+        found = None
+    if type(found) not in (int, float) or not 0 < found < 1:
+        raise ValueError('expected a number between 0 and 1, or a text such as "2 %"')
+    return float(found)
+
+
+def size(value: Any) -> int:
+    """Parse a size: bytes, or a text such as "500MB", "20GB", "2GiB". Returns bytes."""
+    if isinstance(value, str):
+        value = parse_size(value)
+    if type(value) is not int or value < 1:
+        raise ValueError('expected bytes, or a text such as "500MB", "20GB" or "2GiB"')
+    return value
 
 
 def flag(value: Any) -> bool:

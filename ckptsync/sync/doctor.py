@@ -11,10 +11,10 @@ from typing import Any
 
 from ..core import fsio, heads, sets
 from ..core.errors import CkptsyncError, ExitCode
+from ..core.units import size_text
 from ..project.config import Project, RunConfig
 from ..project.lineage import unsettled
 from .ledgers import known_records
-from .reporting import size_text
 from .runners import runner_for
 from .versions import installed_versions
 

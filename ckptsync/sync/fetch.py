@@ -15,13 +15,14 @@ from ..core import fsio, names, sets
 from ..core.errors import CkptsyncError, CorruptError, LimitError, NothingFoundError, StorageError, UnsafePathError
 from ..core.layout import EVENTS_NAME, SESSION_INFO_NAME
 from ..core.session import read_events, read_session_info
+from ..core.units import size_text
 from ..project.config import Project
 from ..project.lineage import SessionRecord
 from ..runners.base import OutputFile, Runner, SessionHandle
 from .downloads import Downloads
 from .events import sound_event
 from .ledgers import find_record, known_records, open_ledger
-from .reporting import Meter, Reporter, shown_path, size_text
+from .reporting import Meter, Reporter, shown_path
 from .runners import runner_for
 from .wait import handle_of, note_end
 

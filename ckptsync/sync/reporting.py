@@ -57,18 +57,6 @@ class NullReporter:
         return nullcontext(_NoMeter())
 
 
-def size_text(size_bytes: int) -> str:
-    """Return a size for people, in units of 1000 as file managers show it."""
-    if size_bytes < 1000:
-        return f"{size_bytes} B"
-    amount = float(size_bytes)
-    for unit in ("kB", "MB", "GB"):
-        amount /= 1000
-        if amount < 999.95 or unit == "GB":
-            break
-    return f"{amount:.1f} {unit}"
-
-
 def shown_path(path: Path) -> Path:
     """Return a path as people type it: relative where it lies below the current folder."""
     here = Path.cwd()

@@ -12,11 +12,12 @@ from dataclasses import replace
 from ..core import fsio, heads, names, sets
 from ..core.errors import LockedError, StorageError
 from ..core.layout import TrainingTree
+from ..core.units import size_text
 from ..project.config import Project
 from .ledgers import find_record, open_ledger
 from .quarantine import copy_to_quarantine, move_to_quarantine
 from .receipts import Moved, RestoreReceipt
-from .reporting import Reporter, size_text
+from .reporting import Reporter
 from .restore_plan import RestorePlan, ScenarioPlan, plan_restore
 from .treework import head_in_file, renew_exports, sealed
 from .undo import undo

@@ -8,8 +8,8 @@ import pytest
 
 from ckptsync.core.errors import ConfigError, NothingFoundError, UsageError
 from ckptsync.core.layout import find_root
-from ckptsync.core.session import ScenarioSpec
-from ckptsync.project.config import load_project
+from ckptsync.core.session import AUTO, SavePolicy, ScenarioSpec
+from ckptsync.project.config import changed_policy, load_project
 
 
 def load(folder: Path, text: str, environ=None, flags=None):
@@ -34,6 +34,7 @@ version = "2"
 tree = "my/models"
 budget = "12h"
 margin = "90s"
+max_output = "20GB"
 seed = "none"
 packages = []
 [runs.x.scenarios]
@@ -44,6 +45,10 @@ every_steps = 0
 every_time = "3m"
 keep_last = 2
 save_best = false
+keep_best = 3
+keep_every_steps = 1_000
+failure_time = "2h"
+max_overhead = "1 %"
 [runs.x.params]
 rate = 0.1
 layers = [64, 64]
@@ -60,12 +65,8 @@ budget = "1h"
     run = project.run("x")
     assert (run.budget_seconds, run.margin_seconds, run.seed) == (43_200.0, 90.0, None)
     assert run.scenario_names == ("warm_up", "full")
-    assert (run.save.every_steps, run.save.every_seconds, run.save.keep_last, run.save.save_best) == (
-        None,
-        180.0,
-        2,
-        False,
-    )
+    assert run.save == SavePolicy(None, 180.0, 2, False, 3, 1_000, 7_200.0, 0.01)
+    assert run.max_output_bytes == 20 * 10**9
     assert run.params == {"rate": 0.1, "layers": [64, 64]}
     assert (run.expects.algorithm, run.expects.net_arch) == ("PPO", [64, 64])
     assert project.trusted == {"sha256:aa", "sha256:bb"}
@@ -112,6 +113,15 @@ def test_an_unknown_key_is_an_error_with_the_key_that_was_meant(tmp_path: Path, 
         "[runs.x]\nscenarios = {a = 1}\ntotal_timesteps = 2\n",
         "[runs.x]\nsave = 3\n",
         "[runs.x.save]\nsave_best = 'perhaps'\n",
+        "[runs.x.save]\nevery_time = 'sometimes'\n",
+        "[runs.x.save]\nkeep_best = 0\n",
+        "[runs.x.save]\nkeep_every_steps = -1\n",
+        "[runs.x.save]\nfailure_time = 0\n",
+        "[runs.x.save]\nmax_overhead = 2\n",
+        "[runs.x.save]\nmax_overhead = '100 %'\n",
+        "[runs.x.save]\nmax_overhead = true\n",
+        "[runs.x]\nmax_output = 'all'\n",
+        "[runs.x]\nmax_output = 0\n",
         "[runs.'a/b']\n",
         "[runs]\nx = 1\n",
         "runs = 1\n",
@@ -123,6 +133,22 @@ def test_an_unknown_key_is_an_error_with_the_key_that_was_meant(tmp_path: Path, 
 def test_a_wrong_value_is_an_error_that_names_the_file(tmp_path: Path, text):
     with pytest.raises(ConfigError, match=r"ckptsync\.toml"):
         load(tmp_path, text)
+
+
+def test_the_interval_may_be_left_to_what_saves_cost(tmp_path: Path):
+    text = "[runs.x.save]\nevery_time = 'auto'\nmax_overhead = 0.05\n"
+    save = load(tmp_path, text, {"CKPTSYNC_FAILURE_TIME": "30m"}).run(None).save
+    assert (save.every_seconds, save.failure_seconds, save.max_overhead) == (AUTO, 1_800.0, 0.05)
+
+
+def test_a_policy_can_be_changed_for_once():
+    policy = changed_policy(SavePolicy(), {"every_time": "5m", "keep_last": 2, "keep_every_steps": 0}, "--save")
+    assert policy == SavePolicy(every_seconds=300.0, keep_last=2)
+    with pytest.raises(ConfigError) as unknown:
+        changed_policy(SavePolicy(), {"keep": 1}, "--save")
+    assert (unknown.value.message, unknown.value.hint) == ("--save: unknown key 'keep'", "did you mean 'keep_last'?")
+    with pytest.raises(ConfigError, match="--save keep_last: expected a whole number"):
+        changed_policy(SavePolicy(), {"keep_last": 0}, "--save")
 
 
 def test_a_wrong_variable_names_itself(tmp_path: Path):
