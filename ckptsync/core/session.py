@@ -243,6 +243,8 @@ class SessionInfo:
         config: what the session was told, for people.
         versions: of Python and the libraries.
         error: what ended the script: the error, as a traceback names it, else how it died; or None.
+        saves: {"count", "failures", "bytes", "mean_seconds", "worst_seconds", "longest_stall_seconds"}.
+        host: what it ran on; see training/host.py.
     """
 
     session: str | None
@@ -254,6 +256,8 @@ class SessionInfo:
     config: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     error: str | None = None
+    saves: Mapping[str, float | None] = field(default_factory=dict)
+    host: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON object, with the keys that older scripts look for."""
@@ -266,7 +270,9 @@ class SessionInfo:
             "error": self.error,
             "seconds": round(self.seconds, 3),
             "scenarios": {name: dict(block) for name, block in self.scenarios.items()},
+            "saves": dict(self.saves),
             "versions": dict(self.versions),
+            "host": dict(self.host),
             "global_step": max(steps, default=0),
             "total_training_time": round(self.total_training_time, 3),
             "training_completed": bool(self.scenarios) and self.cause == "target",

@@ -15,9 +15,11 @@ from ..core.layout import TrainingTree
 from ..core.metrics import Segment
 from ..core.policy import Moment, kind_to_save
 from ..core.session import EventLog, SavePolicy, ScenarioSpec
+from .host import current_host
 from .progress import SessionProgress, finite, log
 from .resume import Resume
 from .stop import StopWatch
+from .versions import current_versions
 from .writer import SCORE, Chain, Draft, SetKeeper
 
 # Saves get slower as disks fill: leave room for one that takes this many times as long as the slowest so far
@@ -100,6 +102,8 @@ class Course:
             target=spec.total_timesteps,
             resumed_from=chain.resumed_from.to_json() if chain.resumed_from else None,
             fidelity={"resumed": fidelity[0], "reasons": list(fidelity[1])} if fidelity else None,
+            versions=current_versions(),
+            host=current_host(),
             training_seconds=round(self._trained_before, 3),
         )
 
@@ -160,6 +164,7 @@ class Course:
             scenario=self._spec.name,
             cause=cause,
             num_timesteps=num_timesteps,
+            seconds=round(self._progress.seconds, 3),
             checkpoints=self.checkpoints,
             signal=self._around.stop.signal_name if cause == "signal" else None,
         )

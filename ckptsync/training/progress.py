@@ -143,9 +143,14 @@ class Progress:
     def __init__(self, session: SessionProgress, scenario: str, begun_at: int) -> None:
         self._session = session
         self._scenario = scenario
-        self._recorded = (session.clock(), begun_at)
-        self._shown_at = self._recorded[0]
-        self._look_at = self._recorded[0]
+        self._begun = session.clock()
+        self._recorded = (self._begun, begun_at)
+        self._shown_at = self._look_at = self._begun
+
+    @property
+    def seconds(self) -> float:
+        """How long the scenario has been trained in this session."""
+        return self._session.clock() - self._begun
 
     def update(self, num_timesteps: int, numbers: Mapping[str, float]) -> None:
         """Take notice of a clean point; records and shows at most every few seconds.

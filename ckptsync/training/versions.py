@@ -5,17 +5,16 @@ from __future__ import annotations
 import platform
 import sys
 from collections.abc import Mapping
-from functools import cache
-from pathlib import Path
 
 from .._version import __version__
+from .host import processor
 
 _LIBRARIES = ("stable_baselines3", "sb3_contrib", "torch", "numpy", "gymnasium")
 
 
 def current_versions() -> dict[str, str]:
     """Return the versions of Python and of those libraries that are loaded, and the machine's kind."""
-    versions = {"ckptsync": __version__, "python": platform.python_version(), "machine": _machine()}
+    versions = {"ckptsync": __version__, "python": platform.python_version(), "machine": f"{platform.machine()} {processor()}".strip()}
     for name in _LIBRARIES:
         module = sys.modules.get(name)
         if module is not None:
@@ -33,15 +32,3 @@ def differences(stored: Mapping[str, str], current: Mapping[str, str]) -> list[s
         for name in sorted(stored.keys() & current.keys())
         if name != "ckptsync" and stored[name] != current[name]
     ]
-
-
-@cache
-def _machine() -> str:
-    # The processor's model: vector units of another kind round differently
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return f"{platform.machine()} {line.partition(':')[2].strip()}"
-    except OSError:  # not Linux
-        pass
-    return f"{platform.machine()} {platform.processor()}".strip()
