@@ -1,4 +1,4 @@
-"""launch, wait, logs, cancel, fetch, restore: what concerns one session."""
+"""launch, wait, logs, save, cancel, fetch, restore: what concerns one session."""
 
 from __future__ import annotations
 
@@ -89,6 +89,15 @@ def cancel(arguments: Namespace, output: Output) -> Answer:
     lines: list[Line] = [f"{word} {report.session} ({report.state}) to seal what it has and stop"]
     lines.append(session_text.next_line(f"ckptsync wait {record.run}"))
     return Answer(report.to_json, lambda: lines)
+
+
+def save(arguments: Namespace, output: Output) -> Answer:
+    """Ask a running session for a save, and wait until it is sealed."""
+    project = targets.project_of(arguments)
+    session = targets.session_of(project, arguments.session).session
+    timeout = arguments.timeout
+    report = control.save(project, session, timeout_seconds=timeout, dry_run=arguments.dry_run)
+    return Answer(report.to_json, lambda: session_text.saved(report))
 
 
 def fetch(arguments: Namespace, output: Output) -> Answer:

@@ -10,6 +10,7 @@ from . import text
 from .text import Line, Part
 
 if TYPE_CHECKING:
+    from ..sync.control import SaveReport
     from ..sync.launch import LaunchPlan
     from ..sync.overview import Overview, RunStatus, ScenarioStatus, SessionRow
     from ..sync.receipts import RestoreReceipt
@@ -156,6 +157,17 @@ def came_home(trip: RoundTrip, status: RunStatus) -> Iterator[Line]:
     yield from more
     if trip.next_command:
         yield next_line(trip.next_command)
+
+
+def saved(report: SaveReport) -> Iterator[Line]:
+    """Return what a request for a save led to."""
+    found = report.saved
+    if found is None:
+        yield f"would ask {report.session} for a save"
+        return
+    size, after = size_text(found.get("size_bytes") or 0), text.duration(report.seconds)
+    yield text.good(f"{report.session} saved {found.get('stem')} ({size}), {after} after it was asked; it goes on")
+    yield next_line(f"ckptsync fetch {report.session}")
 
 
 def restore_planned(plan: RestorePlan) -> Iterator[Line]:

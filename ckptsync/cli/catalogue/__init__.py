@@ -1,0 +1,23 @@
+"""Every command of ckptsync with its help, examples and arguments, one module for each group."""
+
+from __future__ import annotations
+
+from ..command import Catalogue, Command
+from .begin import BEGIN
+from .bring_home import BRING_HOME
+from .keep import KEEP
+from .look import LOOK
+from .parts import KERNELS
+from .train import TRAIN
+
+__all__ = ["CATALOGUE", "KERNELS"]
+
+_OVERVIEW = Command(
+    name="",
+    help="where things stand, and the next sensible command",
+    group="",
+    run="status_commands:overview",
+    schema="ckptsync.overview/1",
+)
+
+CATALOGUE = Catalogue(_OVERVIEW, (*BEGIN, *TRAIN, *BRING_HOME, *LOOK, *KEEP))

@@ -1,0 +1,43 @@
+"""Commands that keep house."""
+
+from __future__ import annotations
+
+from ...core.errors import ExitCode
+from ..command import Command, argument
+from ..values import amount_of_bytes, whole
+from .parts import DRY_RUN, SHELLS
+
+KEEP = (
+    Command(
+        name="clean",
+        help="make room: old files of attic, quarantine and results",
+        group="Keep house",
+        run="project_commands:clean",
+        schema="ckptsync.clean/1",
+        description="Deletes for good what is older than some days, then the oldest until the rest fits into a size.",
+        examples=(
+            ("ckptsync clean --dry-run", "what would go"),
+            ("ckptsync clean --older-than 7 --keep 2GB", "harder"),
+        ),
+        arguments=(
+            argument("--older-than", type=whole, default=30, metavar="DAYS", help="age of what goes (30)"),
+            argument("--keep", type=amount_of_bytes, metavar="SIZE", help="at most so much stays, as 500MB or 2GB"),
+            DRY_RUN,
+        ),
+        exit_codes=(ExitCode.LOCKED,),
+        see_also=("status",),
+    ),
+    Command(
+        name="completion",
+        help="print a completion script for a shell",
+        group="Keep house",
+        run="project_commands:completion",
+        schema="ckptsync.completion/1",
+        examples=(
+            ('eval "$(ckptsync completion bash)"', "in ~/.bashrc"),
+            ("ckptsync completion zsh > ~/.zfunc/_ckptsync", "in a folder of $fpath"),
+            ("ckptsync completion fish > ~/.config/fish/completions/ckptsync.fish", "for fish"),
+        ),
+        arguments=(argument("shell", choices=SHELLS, help="which shell"),),
+    ),
+)
