@@ -17,6 +17,8 @@ METRICS_NAME = "metrics.jsonl"
 LOG_NAME = "training.log"
 # Laid into a session's working folder by whoever wants a save now; removed when that save is sealed
 SAVE_REQUEST_NAME = "ckptsync.save"
+# What a drill's session does outside its working folder
+DRILL_NOTES_NAME = "drill.jsonl"
 
 
 def find_root(start: Path) -> Path | None:
@@ -131,6 +133,11 @@ class ProjectLayout:
     def cache(self) -> Path:
         """What can be made again: packed wheels, cached verdicts."""
         return self.state / "cache"
+
+    @property
+    def drill(self) -> Path:
+        """The throw-away project of a drill, there while it runs."""
+        return self.state / "drill"
 
     def session(self, session: str) -> Path:
         """The folder of one session: submission, handle, exit record, log."""
