@@ -11,7 +11,7 @@ from ..core.errors import CorruptError, IncompatibleError, NothingFoundError
 from ..core.findings import Finding, Severity, Verdict
 from ..core.heads import Standing, standing, tree_scenarios
 from ..core.manifest import Manifest
-from ..core.sets import StoredSet
+from ..core.sets import Hashed, StoredSet
 from ..project.config import Project, RunConfig
 from ..project.lineage import SessionRecord
 from .judge import Terms, judge_set
@@ -65,10 +65,12 @@ def choose_beginning(
     place = standing(tree, list(stored), scenario)
     lineages = known_lineages(project)
     broken: list[tuple[StoredSet, tuple[Finding, ...]]] = []
+    hashed: Hashed = {}
     for candidate in place.candidates:
         if candidate.manifest is None:
             continue
-        terms = Terms(run.expects, "the declaration", candidate.manifest.lineage in lineages, project.trusted)
+        own = candidate.manifest.lineage in lineages
+        terms = Terms(run.expects, "the declaration", own, project.trusted, hashed=hashed)
         report = judge_set(candidate, terms)
         if report.verdict is Verdict.INCOMPATIBLE:
             raise IncompatibleError(

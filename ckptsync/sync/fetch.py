@@ -139,9 +139,10 @@ def _damaged(folder: Path) -> set[str]:
     """Return files of earlier downloads that their own seals disagree with; they are fetched again."""
     again: set[str] = set()
     for checkpoints in sorted(folder.glob("**/checkpoints")) if folder.is_dir() else []:
+        hashed: sets.Hashed = {}
         for stored in sets.scan(checkpoints):
             base = checkpoints.relative_to(folder).as_posix()
-            if stored.manifest is not None and sets.check_files(checkpoints, stored.manifest):
+            if stored.manifest is not None and sets.check_files(checkpoints, stored.manifest, hashed):
                 again |= {f"{base}/{entry.path}" for entry in stored.manifest.files}
             if stored.manifest is None and stored.state is sets.SetState.CORRUPT:
                 again.add(f"{base}/{stored.stem}{names.MANIFEST_SUFFIX}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..core import names, sets
@@ -11,7 +11,7 @@ from ..core.errors import NothingFoundError
 from ..core.findings import Finding, Severity, blocker, note, verdict_of, warning
 from ..core.manifest import FileEntry, Manifest
 from ..core.readers import ModelReport, read_model
-from ..core.sets import SetState, StoredSet
+from ..core.sets import Hashed, SetState, StoredSet
 from ..core.signature import Signature
 from .expectation import differences
 from .report import CheckpointReport, FileReport
@@ -29,6 +29,7 @@ class Terms:
         trusted: digests of functions and files that the configuration approves.
         proved: path -> digest of a file that was hashed on its way here and has not changed since, or None.
             Only the other members of a set are spared a second hash; the model is always read whole.
+        hashed: segments that were hashed a moment ago; sets that are judged together share it, and fill it.
     """
 
     expectation: Signature | None = None
@@ -36,6 +37,7 @@ class Terms:
     own: bool = False
     trusted: Collection[str] = ()
     proved: Callable[[Path], str | None] = lambda path: None
+    hashed: Hashed = field(default_factory=dict)
 
 
 def judge_set(stored: StoredSet, terms: Terms, *, head: bool = False) -> CheckpointReport:
@@ -105,10 +107,12 @@ def _judge_sealed(stored: StoredSet, manifest: Manifest, terms: Terms, head: boo
     model, findings = _read_sealed_model(path, manifest.model, terms)
     files = [FileReport(path, "model", model.size_bytes if model else None, model.digest if model else None)]
     for entry in manifest.files[1:]:
-        file, found = _check_member(stored.folder, manifest, entry, terms)
+        file, found = _check_member(stored.folder, entry, terms)
         files.append(file)
         findings += found
-    not_checked = [f"what lies in {e.path} (its bytes agree with the seal)" for e in manifest.files[1:]]
+    not_checked = [f"what lies in {e.path} (its bytes agree with the seal)" for e in manifest.members[1:]]
+    if manifest.segments:
+        not_checked.append(f"what lies in the {len(manifest.segments)} segments (their bytes agree with the seal)")
     if model is not None:
         not_checked = [*model.not_checked, *not_checked]
         findings += _name_findings(path, model)
@@ -158,16 +162,14 @@ def _read_sealed_model(path: Path, entry: FileEntry, terms: Terms) -> tuple[Mode
     return model, findings
 
 
-def _check_member(
-    folder: Path, manifest: Manifest, entry: FileEntry, terms: Terms
-) -> tuple[FileReport, tuple[Finding, ...]]:
+def _check_member(folder: Path, entry: FileEntry, terms: Terms) -> tuple[FileReport, tuple[Finding, ...]]:
     path = folder / entry.path
     proved = terms.proved(path)
     if proved == entry.digest and path.stat().st_size == entry.size_bytes:
         return FileReport(path, entry.role, entry.size_bytes, proved), ()
-    findings = sets.check_files(folder, replace(manifest, files=(entry,)))
-    if findings:
-        return FileReport(path, entry.role, None, None), findings
+    finding = sets.check_file(folder, entry, terms.hashed)
+    if finding is not None:
+        return FileReport(path, entry.role, None, None), (finding,)
     return FileReport(path, entry.role, entry.size_bytes, entry.digest), ()
 
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..core import fsio, heads, names, sets
+from ..core import fsio, heads, sets
 from ..core.errors import CkptsyncError, LockedError
 from ..core.manifest import Manifest, Origin
-from ..core.pack import PACK_SUFFIX, write_pack
+from ..core.pack import PACK_SUFFIX
 from ..core.session import SavePolicy, SessionSpec
 from ..core.sets import StoredSet
 from ..project.config import Project, RunConfig
@@ -24,10 +24,11 @@ from ..runners.base import Runner, SessionHandle, Submission
 from .beginning import Beginning, choose_beginning
 from .fresh import begin_lineage
 from .ledgers import find_record, known_records, open_ledger
+from .packing import staging, write_packs
 from .quarantine import move_to_quarantine
 from .reporting import Reporter
 from .runners import runner_for
-from .treework import renew_exports, sealed
+from .treework import renew_exports
 
 PLAN_SCHEMA = "ckptsync.launch-plan/1"
 # A quick session saves so many times, however short it is
@@ -328,7 +329,7 @@ def submit(
     if handle is None:
         if record.spec.fresh:
             begin_lineage(project, run, record, reporter)
-        packs = _packs(project, run, record)
+        packs = write_packs(project, run, record)
         if packs is None:
             ledger.append(
                 "closed", run=run.name, session=record.session, reason="never started, and its inputs are gone"
@@ -337,7 +338,7 @@ def submit(
             return None
         handle = _start_with(runner, project, run, record, packs, script)
     ledger.append("started", run=run.name, session=record.session, handle=handle.to_json())
-    fsio.remove_folder(_staging(project, record.session))
+    fsio.remove_folder(staging(project, record.session))
     return handle
 
 
@@ -358,25 +359,3 @@ def _start_with(
         title=f"ckptsync {record.session}",
     )
     return runner.start(submission)
-
-
-def _staging(project: Project, session: str) -> Path:
-    run, number = names.parse_session_id(session)
-    return project.layout.staging / run / f"s{number:04d}"
-
-
-def _packs(project: Project, run: RunConfig, record: SessionRecord) -> dict[str, Path] | None:
-    """Write the packs that a session was promised; None when one of their sets is gone."""
-    tree = project.tree(run)
-    here = sealed(sets.scan(tree.checkpoints))
-    folder = _staging(project, record.session)
-    packs: dict[str, Path] = {}
-    for promised in record.inputs:
-        stored = here.get(promised["digest"])
-        if stored is None or stored.manifest is None:
-            return None
-        fsio.make_folder(folder)
-        members = [*(entry.path for entry in stored.manifest.files), stored.stem + names.MANIFEST_SUFFIX]
-        packs[promised["file"]] = folder / promised["file"]
-        write_pack(packs[promised["file"]], {name: stored.folder / name for name in members})
-    return packs

@@ -33,9 +33,8 @@ def copy_to_quarantine(project: Project, stored: StoredSet, findings: Iterable[F
     digest = manifest.digest if manifest is not None else sets.digest_of_files(stored.folder, stored.stem)
     folder = sets.attic_folder(project.layout.quarantine, digest)
     fsio.make_folder(folder)
-    for name in files:
-        if not (folder / name).exists():
-            fsio.link_or_copy(stored.folder / name, folder / name)
+    for name in [*sets.segments_of(stored), *files]:
+        sets.give_second_name(stored.folder, name, folder)
     _write_reason(folder, stored, findings)
     return folder
 

@@ -66,9 +66,9 @@ def apply(project: Project, plan: RestorePlan, reporter: Reporter) -> RestoreRec
         if plan.moves:
             renew_exports(tree)
         open_ledger(project).append("restored", run=run.name, session=plan.session, receipt=receipt.to_json())
-    files = sum(len(manifest.files) for part in plan.scenarios.values() for manifest in part.copies)
+    files = {entry.path for part in plan.scenarios.values() for manifest in part.copies for entry in manifest.files}
     if files:
-        reporter.line(f"[CHECKPOINT] Successfully restored {files} file(s)")
+        reporter.line(f"[CHECKPOINT] Successfully restored {len(files)} file(s)")
     return receipt
 
 
@@ -83,7 +83,13 @@ def keep_verdicts(project: Project, plan: RestorePlan) -> None:
 
 
 def _require_room(tree: TrainingTree, plan: RestorePlan) -> None:
-    needed = sum(manifest.size_bytes for part in plan.scenarios.values() for manifest in part.copies)
+    replaced = {stored.stem for part in plan.scenarios.values() for stored, _ in part.heal}
+    here = [s.manifest for s in sets.scan(tree.checkpoints) if s.manifest is not None and s.stem not in replaced]
+    copies = [manifest for part in plan.scenarios.values() for manifest in part.copies]
+    # A segment is copied once for all sets that share it, and not at all where a set of the tree has it
+    files = {entry for manifest in copies for entry in manifest.files}
+    files -= {entry for manifest in here for entry in manifest.segments}
+    needed = sum(entry.size_bytes for entry in files)
     if needed and needed > (free := fsio.free_bytes(tree.root)):
         raise StorageError(
             f"{tree.root} needs {size_text(needed)} for the new sets; free are {size_text(free)}",
@@ -151,12 +157,13 @@ def _tell(plan: RestorePlan, reporter: Reporter) -> None:
 
 
 def _add_sets(plan: RestorePlan, tree: TrainingTree) -> None:
+    hashed: sets.Hashed = {}
     for part in plan.scenarios.values():
         for manifest in part.copies:
             standing = sets.find(tree.checkpoints, manifest.stem)
             if standing is not None and (standing.manifest is None or standing.manifest.digest != manifest.digest):
                 sets.set_aside(standing, tree.attic)  # another set, or a plain file, of the same N
-            sets.copy_set(plan.source[manifest.digest], manifest, tree.checkpoints)
+            sets.copy_set(plan.source[manifest.digest], manifest, tree.checkpoints, hashed=hashed)
 
 
 def _give_way(plan: RestorePlan, tree: TrainingTree) -> None:

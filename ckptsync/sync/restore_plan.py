@@ -253,7 +253,8 @@ def _manifests(stored: Iterable[StoredSet]) -> list[Manifest]:
 
 def _damaged(stored: Iterable[StoredSet]) -> tuple[tuple[StoredSet, tuple[Finding, ...]], ...]:
     """Return the sets whose files disagree with their seals: a sound seal alone does not make a sound set."""
-    checked = [(s, sets.check_files(s.folder, s.manifest)) for s in stored if s.manifest is not None]
+    hashed: sets.Hashed = {}
+    checked = [(s, sets.check_files(s.folder, s.manifest, hashed)) for s in stored if s.manifest is not None]
     return tuple((s, findings) for s, findings in checked if findings)
 
 

@@ -176,6 +176,7 @@ def _terms_for(project: Project | None, run: RunConfig | None, place: _Place, ya
     lineages = _lineages(project)
     scanned: dict[str, list[StoredSet]] = {}
     known: dict[str, Expectation] = {}
+    hashed: sets.Hashed = {}
 
     def expected(scenario: str) -> Expectation:
         if yardstick is not None:
@@ -195,7 +196,7 @@ def _terms_for(project: Project | None, run: RunConfig | None, place: _Place, ya
 
     def terms(stored: StoredSet) -> Terms:
         fit = expected(stored.scenario)
-        return Terms(fit.signature, fit.source, own(stored), trusted)
+        return Terms(fit.signature, fit.source, own(stored), trusted, hashed=hashed)
 
     return terms
 

@@ -106,19 +106,18 @@ def seal_classic(
 def _end_broken_sets(tree: TrainingTree, scenarios: Mapping[str, int]) -> dict[str, Manifest]:
     """End sets whose files the script removed or overwrote; an overwritten model stays, as a plain file."""
     ended: dict[str, Manifest] = {}
+    hashed: sets.Hashed = {}
     for stored in sets.scan(tree.checkpoints):
         manifest = stored.manifest
-        if stored.scenario not in scenarios or manifest is None or not sets.check_files(tree.checkpoints, manifest):
+        if stored.scenario not in scenarios or manifest is None:
+            continue
+        if not sets.check_files(tree.checkpoints, manifest, hashed):
             continue
         ended[stored.stem] = manifest
         if not stored.model_path.exists():
             sets.remove_set(tree.checkpoints, manifest)
             continue
-        # The other members belong to the weights that are gone. The seal goes first, so that no moment shows a lie.
-        fsio.remove_file(tree.checkpoints / (stored.stem + names.MANIFEST_SUFFIX))
-        for entry in manifest.files[1:]:
-            fsio.remove_file(tree.checkpoints / entry.path)
-        fsio.sync_folder(tree.checkpoints)
+        sets.unseal(tree.checkpoints, manifest)  # its other files belong to the weights that are gone
     return ended
 
 

@@ -30,7 +30,7 @@ class Received:
     Args:
         pack: the pack.
         folder: where it was unpacked to.
-        manifest: its manifest; the pack holds exactly the files that it names.
+        manifest: its manifest; the pack holds exactly the files that it names, but segments that another pack holds.
     """
 
     pack: Path
@@ -53,7 +53,7 @@ def lay_tree(spec: SessionSpec, inputs: Path, tree: TrainingTree) -> list[Manife
 
     Raises:
         NothingFoundError: a promised head is not among the inputs.
-        CorruptError: a pack is damaged or holds anything else than one sealed set.
+        CorruptError: a pack is damaged or holds anything else than one sealed set, or no pack holds a segment.
     """
     if not spec.heads:
         return []
@@ -63,6 +63,7 @@ def lay_tree(spec: SessionSpec, inputs: Path, tree: TrainingTree) -> list[Manife
         paths = find_packs(inputs)
         received = [_receive(path, incoming / f"{number:04d}") for number, path in enumerate(paths)]
         chosen = _choose(spec, inputs, received)
+        _complete(chosen, received)
         _lay(chosen, tree)
     finally:
         fsio.remove_folder(incoming)
@@ -110,10 +111,28 @@ def _receive(path: Path, folder: Path) -> Received:
         raise CorruptError(f"{path}: {error}", hint="launch the session again") from None
     promised = {(entry.path, entry.size_bytes, entry.digest) for entry in manifest.files}
     held = {(m.name, m.size_bytes, m.digest) for m in index.members if m.name != seals[0]}
-    if promised != held:
-        differing = ", ".join(sorted({names.printable(name) for name, _, _ in promised ^ held}))
+    elsewhere = {(entry.path, entry.size_bytes, entry.digest) for entry in manifest.segments} - held
+    if promised != held | elsewhere:
+        differing = ", ".join(sorted({names.printable(name) for name, _, _ in promised ^ (held | elsewhere)}))
         raise CorruptError(f"{path} holds other files than its manifest names: {differing}")
     return Received(path, folder, manifest)
+
+
+def _complete(chosen: list[Received], received: list[Received]) -> None:
+    """Give each set the segments that only another set's pack holds."""
+    held = {
+        entry: item.folder
+        for item in received
+        for entry in item.manifest.segments
+        if (item.folder / entry.path).exists()
+    }
+    for item in chosen:
+        for entry in item.manifest.segments:
+            if entry not in held:
+                raise CorruptError(
+                    f"{item.pack} lacks {entry.path}, and no other pack holds it", hint="launch the session again"
+                )
+            sets.give_second_name(held[entry], entry.path, item.folder)
 
 
 def _choose(spec: SessionSpec, inputs: Path, received: Iterable[Received]) -> list[Received]:
@@ -149,7 +168,7 @@ def _lay(chosen: list[Received], tree: TrainingTree) -> None:
         # The pack's digests are checked and equal the manifest's, so a second name is as good as a second copy
         sets.copy_set(item.folder, item.manifest, tree.checkpoints, link=True)
         seal = item.manifest.stem + names.MANIFEST_SUFFIX
-        for name in [*(entry.path for entry in item.manifest.files), seal]:
+        for name in [*(entry.path for entry in item.manifest.members), seal]:
             os.utime(tree.checkpoints / name, (begin + position, begin + position))
 
 

@@ -12,7 +12,7 @@ from ..core.heads import Head, read_head, remove_head, standing, tree_scenarios,
 from ..core.layout import TrainingTree
 from ..core.manifest import Manifest, Origin
 from ..core.readers import ModelReport, read_model
-from ..core.sets import SetState, StoredSet
+from ..core.sets import Hashed, SetState, StoredSet
 from ..core.signature import Signature
 
 FRESH_HINT = "go back to the old settings, or start over with 'ckptsync launch --fresh'"
@@ -76,9 +76,10 @@ def choose(tree: TrainingTree, scenario: str, *, expected: Origin | None = None)
     stored = sets.scan(tree.checkpoints)
     place = standing(tree, stored, scenario)
     reasons = [str(finding) for finding in place.findings]
+    hashed: Hashed = {}
     for candidate in place.candidates:
         report = read_model(candidate.model_path, own=True) if candidate.model_path.exists() else None
-        blockers = _blockers(tree, candidate, report)
+        blockers = _blockers(tree, candidate, report, hashed)
         if report is not None and not blockers:
             return Resume(candidate, report, _fallback_reasons(candidate, expected, place.head, reasons))
         reasons += [f"{candidate.stem}: {finding}" for finding in blockers]
@@ -93,10 +94,10 @@ def choose(tree: TrainingTree, scenario: str, *, expected: Origin | None = None)
     )
 
 
-def _blockers(tree: TrainingTree, candidate: StoredSet, report: ModelReport | None) -> list[Finding]:
+def _blockers(tree: TrainingTree, candidate: StoredSet, report: ModelReport | None, hashed: Hashed) -> list[Finding]:
     findings: list[Finding] = []
     if candidate.manifest is not None:
-        findings += sets.check_files(tree.checkpoints, candidate.manifest)
+        findings += sets.check_files(tree.checkpoints, candidate.manifest, hashed)
     if report is not None and not findings:
         findings += report.findings
     return [finding for finding in findings if finding.severity is Severity.BLOCKER]

@@ -19,7 +19,9 @@ from .moving import (
     give_second_name,
     move_set,
     remove_set,
+    segments_of,
     set_aside,
+    unseal,
 )
 from .stored import (
     Hashed,
@@ -54,6 +56,8 @@ __all__ = [
     "remove_set",
     "scan",
     "seal_in_place",
+    "segments_of",
     "set_aside",
     "sweep",
+    "unseal",
 ]

@@ -64,6 +64,17 @@ def remove_set(folder: Path, manifest: Manifest) -> None:
     segments.collect(folder, manifest.scenario, _paths(manifest.segments))
 
 
+def unseal(folder: Path, manifest: Manifest) -> None:
+    """End a set whose model somebody has overwritten: all of it goes but the model, which stays as a plain file."""
+    # The seal goes first, so that no moment shows a lie
+    fsio.remove_file(folder / (manifest.stem + names.MANIFEST_SUFFIX))
+    fsio.sync_folder(folder)
+    for entry in manifest.members[1:]:
+        fsio.remove_file(folder / entry.path)
+    fsio.sync_folder(folder)
+    segments.collect(folder, manifest.scenario, _paths(manifest.segments))
+
+
 def move_set(source: Path, manifest: Manifest, target: Path) -> None:
     """Move a sealed set: it is in one folder or in both at every moment, never in none."""
     copy_set(source, manifest, target, link=True)
@@ -80,7 +91,7 @@ def set_aside(stored: StoredSet, attic: Path) -> Path:
     """
     folder, stem, manifest = stored.folder, stored.stem, stored.manifest
     files, strange = members(folder, stem)
-    shared = _segments_of(stored)
+    shared = segments_of(stored)
     if manifest is not None and not strange and {*files, *shared} >= set(_paths(manifest.files)):
         target = attic_folder(attic, manifest.digest)
         move_set(folder, manifest, target)
@@ -106,8 +117,11 @@ def give_second_name(source: Path, name: str, target: Path) -> None:
         fsio.link_or_copy(fsio.safe_join(source, name), place)
 
 
-def _segments_of(stored: StoredSet) -> list[str]:
-    """Return the segments that are there and go where a set goes."""
+def segments_of(stored: StoredSet) -> list[str]:
+    """Return the paths of the segments that go where a set goes, as far as they are there.
+
+    Of a set with a damaged manifest these are the segments that no other set needs.
+    """
     if stored.manifest is not None:
         here = set(segments.present(stored.folder, stored.scenario)) if stored.manifest.segments else set()
         return [path for path in _paths(stored.manifest.segments) if path in here]
