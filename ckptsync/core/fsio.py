@@ -32,6 +32,7 @@ from .fsread import (
     read_bytes,
     safe_join,
     sha256_file,
+    used_bytes,
 )
 
 __all__ = [
@@ -56,6 +57,7 @@ __all__ = [
     "sync_file",
     "sync_folder",
     "truncate",
+    "used_bytes",
     "write_by_content",
     "write_bytes",
     "write_file",

@@ -124,6 +124,28 @@ def free_bytes(path: Path) -> int:
     return usage.f_bavail * usage.f_frsize
 
 
+def used_bytes(folder: Path) -> int:
+    """Return how many bytes the files below a folder hold, following no links.
+
+    A file that goes while they are counted does not count.
+    """
+    total = 0
+    folders = [folder]
+    while folders:
+        try:
+            with os.scandir(folders.pop()) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(Path(entry.path))
+                    else:
+                        total += entry.stat(follow_symlinks=False).st_size
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise storage_error(error, folder, action="measure") from error
+    return total
+
+
 class Hasher:
     """The sha256 of a stream, computed while the caller does something else with each chunk.
 

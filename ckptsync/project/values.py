@@ -17,6 +17,7 @@ Parser = Callable[[Any], Any]
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(?P<number>[0-9]+(?:\.[0-9]+)?)\s*(?P<unit>[smhd]?)", re.ASCII)
+_SHARE = re.compile(r"(?P<number>[0-9]*\.?[0-9]+)\s*(?P<percent>%?)", re.ASCII)
 _COUNT = re.compile(r"[0-9][0-9_]*", re.ASCII)
 _TRUE_AND_FALSE = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 _EXPECTED_KEYS = ("algorithm", "policy", "net_arch", "observation_space", "action_space")
@@ -110,15 +111,11 @@ def interval(value: Any) -> float | Literal["auto"] | None:
 
 def share(value: Any) -> float:
     """Parse a share of a whole: a number between 0 and 1, or a text such as "2 %"."""
-    try:
-        found = (
-            float(value.removesuffix("%")) / (100 if value.endswith("%") else 1) if isinstance(value, str) else value
-        )
-    except ValueError:
-        found = None
-    if type(found) not in (int, float) or not 0 < found < 1:
+    if isinstance(value, str) and (match := _SHARE.fullmatch(value.strip())):
+        value = float(match["number"]) / (100 if match["percent"] else 1)
+    if type(value) not in (int, float) or not 0 < value < 1:
         raise ValueError('expected a number between 0 and 1, or a text such as "2 %"')
-    return float(found)
+    return float(value)
 
 
 def size(value: Any) -> int:

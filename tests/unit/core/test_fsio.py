@@ -330,3 +330,15 @@ def test_a_lock_is_waited_for(tmp_path: Path) -> None:
     ):
         pytest.fail("two hold it")
     assert time.monotonic() - started >= 0.2
+
+
+def test_used_bytes_counts_files_below_a_folder_and_follows_no_link(tmp_path: Path) -> None:
+    (tmp_path / "a/b").mkdir(parents=True)
+    (tmp_path / "a/one").write_bytes(b"x" * 100)
+    (tmp_path / "a/b/two").write_bytes(b"x" * 23)
+    (tmp_path / "outside").write_bytes(b"x" * 10_000)
+    link = tmp_path / "a/b/link"
+    link.symlink_to(tmp_path / "outside")
+    (tmp_path / "a/folder").symlink_to(tmp_path)
+    assert fsio.used_bytes(tmp_path / "a") == 123 + link.lstat().st_size + (tmp_path / "a/folder").lstat().st_size
+    assert fsio.used_bytes(tmp_path / "nothing") == 0

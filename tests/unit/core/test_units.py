@@ -9,7 +9,14 @@ from ckptsync.core.units import parse_size, size_text
 
 @pytest.mark.parametrize(
     ("size_bytes", "text"),
-    [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (999_949, "999.9 kB"), (999_960, "1.0 MB"), (5 * 10**13, "50000.0 GB")],
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.0 kB"),
+        (999_949, "999.9 kB"),
+        (999_960, "1.0 MB"),
+        (5 * 10**13, "50000.0 GB"),
+    ],
 )
 def test_size_text(size_bytes: int, text: str) -> None:
     assert size_text(size_bytes) == text

@@ -1,0 +1,138 @@
+"""How much room the sets of a scenario will need: pure functions of sizes and counts.
+
+Two totals are told apart. What is certain (`least`) decides whether training is refused; what may come
+(`most`: the best is none of the newest, every milestone is reached) is only warned of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from .manifest import Manifest
+from .policy import Retained, pinned
+from .session import SavePolicy
+
+# A set is a little larger than the one before it (an env's state, a longer history), and a save writes small
+# files beside it: seal, head, metadata, events
+_GROWTH = 1.05
+_SMALL_FILES_BYTES = 64 << 10
+# Copies of the best model under two names and of the final one, and one that is being replaced
+_COPIES = 4
+
+
+class Fit(StrEnum):
+    """Whether what is to come fits."""
+
+    ENOUGH = "enough"
+    TIGHT = "tight"
+    SHORT = "short"
+
+
+@dataclass(frozen=True)
+class SetSize:
+    """How large the sets of a scenario are.
+
+    Args:
+        own_bytes: the files that one set has for itself.
+        model_bytes: its model; an exported copy is as large.
+        shared_bytes: what its sets share now (replay segments).
+        shared_least_bytes: what they will certainly share at the end.
+        shared_most_bytes: what they may share at the end.
+    """
+
+    own_bytes: int
+    model_bytes: int
+    shared_bytes: int = 0
+    shared_least_bytes: int = 0
+    shared_most_bytes: int = 0
+
+    @classmethod
+    def of(cls, manifest: Manifest, *, end_steps: int) -> SetSize:
+        """Measure a sealed set.
+
+        Args:
+            manifest: the set.
+            end_steps: num_timesteps at the end; rows of a buffer that is not full yet grow in number till then.
+        """
+        shared = sum(entry.size_bytes for entry in manifest.segments)
+        return cls(
+            own_bytes=sum(entry.size_bytes for entry in manifest.members),
+            model_bytes=manifest.model.size_bytes,
+            shared_bytes=shared,
+            shared_least_bytes=shared,
+            shared_most_bytes=shared * max(1, end_steps) // max(1, min(end_steps, manifest.num_timesteps)),
+        )
+
+    def next_bytes(self, copies: int = 0) -> int:
+        """Return what the next save needs, with so many exported copies of its model."""
+        return int(self.own_bytes * _GROWTH) + copies * self.model_bytes + _SMALL_FILES_BYTES
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What is to come, and whether it fits.
+
+    Args:
+        least_bytes: what will certainly be written on top of what is there.
+        most_bytes: what may be.
+        free_bytes: how much room there is.
+        keep_last: the largest `keep_last` for which what is certain would fit; None: not even 1 does.
+    """
+
+    least_bytes: int
+    most_bytes: int
+    free_bytes: int
+    keep_last: int | None
+
+    @property
+    def fit(self) -> Fit:
+        """Whether it fits: certainly, perhaps, or not."""
+        if self.least_bytes > self.free_bytes:
+            return Fit.SHORT
+        return Fit.TIGHT if self.most_bytes > self.free_bytes else Fit.ENOUGH
+
+
+def forecast(
+    size: SetSize,
+    policy: SavePolicy,
+    sets: Sequence[Retained],
+    *,
+    num_timesteps: int,
+    end_steps: int,
+    free_bytes: int,
+    exported_bytes: int = 0,
+) -> Forecast:
+    """Say how much a scenario's sets will need until it ends.
+
+    Args:
+        size: of its sets.
+        policy: what is kept.
+        sets: those of its lineage that are there.
+        num_timesteps: N now.
+        end_steps: N at the end.
+        free_bytes: how much may still be written.
+        exported_bytes: of the exported copies that are there.
+    """
+    for_ever = pinned(sets, policy)
+    pinned_bytes = sum(s.size_bytes for s in sets if s.stem in for_ever)
+    present = sum(s.size_bytes for s in sets)
+
+    standing = present + size.shared_bytes
+    for_ever_bytes = pinned_bytes + size.shared_least_bytes + _SMALL_FILES_BYTES
+    # A new set is written before an old one may go, so even one that is kept needs the room of two
+    kept_least = max(2, policy.keep_last, policy.keep_best)
+    least = max(0, for_ever_bytes + kept_least * size.own_bytes - standing)
+    every = policy.keep_every_steps
+    milestones = max(0, end_steps // every - num_timesteps // every) if every else 0
+    kept_most = policy.keep_last + max(1, policy.keep_best) + 1 + milestones
+    most = int((pinned_bytes + kept_most * size.own_bytes + size.shared_most_bytes) * _GROWTH) + _SMALL_FILES_BYTES
+    most += max(0, _COPIES * size.model_bytes - exported_bytes) - standing
+    fitting = (free_bytes + standing - for_ever_bytes) // max(1, size.own_bytes)
+    return Forecast(
+        least_bytes=least,
+        most_bytes=max(least, most),
+        free_bytes=free_bytes,
+        keep_last=min(policy.keep_last, fitting) if fitting >= max(2, policy.keep_best) else None,
+    )
