@@ -27,7 +27,8 @@ SPEC_VARIABLE = "CKPTSYNC_SESSION"
 # Where a runner has mounted what the session was given; Kaggle's own place when unset
 INPUT_VARIABLE = "CKPTSYNC_INPUT_DIR"
 DEFAULT_INPUT = "/kaggle/input"
-# Set by `boot`: when the session began (seconds since 1970, so that any process can tell), and that `boot` itself
+# Set by `boot`: when the session began (on the monotonic clock, which all processes of a machine share and which
+# nobody sets; a session's deadline must not move when the time of day is corrected), and that `boot` itself
 # writes the end marker
 STARTED_VARIABLE = "CKPTSYNC_STARTED"
 BOOT_VARIABLE = "CKPTSYNC_BOOT"

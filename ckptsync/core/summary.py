@@ -14,8 +14,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from . import names
+from . import names, sets
 from .errors import ExitCode
+from .heads import read_head
+from .layout import TrainingTree
 from .session import SessionInfo, SessionSpec
 
 # From best to worst: a session is called by the worst that befell one of its scenarios
@@ -72,6 +74,25 @@ def summarise(
         saves=_saves(known),
         host=_told(starts, "host") or host or {},
     )
+
+
+def trained_seconds(tree: TrainingTree, scenarios: Iterable[str]) -> dict[str, float]:
+    """Return scenario -> seconds of training behind its head, for those whose head says it.
+
+    Args:
+        tree: where the heads are.
+        scenarios: whose.
+    """
+    found = {}
+    for scenario in scenarios:
+        try:
+            head = read_head(tree, scenario)
+        except ValueError:  # a damaged head is told of where a session starts from it; here it says nothing
+            continue
+        stored = sets.find(tree.checkpoints, head.stem) if head is not None else None
+        if stored is not None and stored.manifest is not None and "training_seconds" in stored.manifest.metrics:
+            found[scenario] = stored.manifest.metrics["training_seconds"]
+    return found
 
 
 def _total_time(times: Mapping[str, tuple[float, float | None]], trained: Mapping[str, float], seconds: float) -> float:

@@ -33,8 +33,9 @@ from ..core.session import (
     read_events,
     write_session_info,
 )
-from ..core.summary import summarise
+from ..core.summary import summarise, trained_seconds
 from .child import ChildEnd, run_child
+from .host import current_host
 from .versions import current_versions
 
 _STOP_CODES = (ExitCode.INTERRUPTED, ExitCode.TERMINATED)
@@ -44,7 +45,7 @@ _LOCK_SECONDS = 10.0
 
 def main(root: str) -> int:
     """Run the session whose bundle was unpacked to `root`; return the exit code of the process."""
-    started = time.time()
+    started = time.monotonic()
     try:
         spec = SessionSpec.from_json(jsonio.parse(fsio.read_bytes(Path(root, "spec.json"), limit=MAX_INFO_BYTES)))
     except ValueError as error:
@@ -116,7 +117,7 @@ class _Boot:
         if budget is None:
             return None
         until = max(budget - self._spec.margin_seconds / 2, budget / 2)
-        return until - (time.time() - self._started)
+        return until - (time.monotonic() - self._started)
 
     def _finish(self, end: ChildEnd) -> int:
         stopped_in_time = end.deadline and end.exit_code in _STOP_CODES
@@ -133,8 +134,17 @@ class _Boot:
         except CkptsyncError as failed:
             _say(f"[CKPTSYNC] ERROR: {failed.message}")
             events, error, code = [], failed.message, code or failed.exit_code
-        seconds = time.time() - self._started
-        info = summarise(events, self._spec, code, seconds, versions=current_versions(), error=error)
+        seconds = time.monotonic() - self._started
+        info = summarise(
+            events,
+            self._spec,
+            code,
+            seconds,
+            versions=current_versions(),
+            host=current_host(),
+            trained=trained_seconds(self._tree, [scenario.name for scenario in self._spec.scenarios]),
+            error=error,
+        )
         if stopped_in_time and info.cause == "signal":
             info = replace(info, cause="deadline")  # the signal was ours
         write_session_info(self._working / SESSION_INFO_NAME, info)

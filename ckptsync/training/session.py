@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -28,8 +28,9 @@ from ..core.session import (
     read_spec_from_environment,
     write_session_info,
 )
-from ..core.summary import summarise
+from ..core.summary import summarise, trained_seconds
 from .course import Surroundings
+from .host import current_host
 from .log import kept_in
 from .progress import Limits, SessionProgress, log
 from .resume import Resume
@@ -71,6 +72,20 @@ class _Plan:
             quick=spec.quick,
             spec=spec,
         )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what this session does, for people."""
+        return {
+            "tree": str(self.tree.root),
+            "scenarios": [asdict(scenario) for scenario in self.scenarios],
+            "save": asdict(self.policy),
+            "budget_seconds": self.budget_seconds,
+            "margin_seconds": self.margin_seconds,
+            "max_steps": self.max_steps,
+            "seed": self.seed,
+            "params": dict(self.params),
+            "quick": self.quick,
+        }
 
 
 class TrainingSession:
@@ -289,6 +304,7 @@ class TrainingSession:
         exit_code = self._exit_code(error)
         if error is not None and not isinstance(error, SystemExit):
             self._events.write_error(error)
+            log(f"[TRAIN] the session ends: {type(error).__name__}: {error}")
         self._stack.close()
         if BOOT_VARIABLE not in os.environ:  # boot writes it itself, after this process has ended
             info = summarise(
@@ -297,6 +313,9 @@ class TrainingSession:
                 exit_code,
                 time.monotonic() - self._started,
                 versions=current_versions(),
+                host=current_host(),
+                config=self._plan.to_json(),
+                trained=trained_seconds(self._plan.tree, [scenario.name for scenario in self._plan.scenarios]),
                 error=f"{type(error).__name__}: {error}" if isinstance(error, Exception) else None,
             )
             write_session_info(self._working / SESSION_INFO_NAME, info)

@@ -32,11 +32,10 @@ _WATCHER_SECONDS = 0.1
 def session_started() -> float:
     """Return when the session began, on the clock of `time.monotonic`.
 
-    `boot` gives it in CKPTSYNC_STARTED, as `time.time()`; without it the session begins now.
+    `boot` gives it in CKPTSYNC_STARTED; without it the session begins now.
     """
     text = os.environ.get(STARTED_VARIABLE)
-    now = time.monotonic()
-    return now if not text else now - max(0.0, time.time() - float(text))
+    return time.monotonic() if not text else float(text)
 
 
 class StopWatch:

@@ -85,7 +85,7 @@ def test_a_thread_of_its_own_watches_no_signals() -> None:
 
 
 def test_the_session_began_when_boot_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CKPTSYNC_STARTED", repr(time.time() - 100))
+    monkeypatch.setenv("CKPTSYNC_STARTED", repr(time.monotonic() - 100))
     assert time.monotonic() - session_started() == pytest.approx(100, abs=1)
     monkeypatch.delenv("CKPTSYNC_STARTED")
     assert time.monotonic() - session_started() == pytest.approx(0, abs=1)
