@@ -8,20 +8,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from stable_baselines3.common.utils import safe_mean
-
 from ..core.errors import CkptsyncError, UsageError
 from .arrays import UnencodableError, encode, write_arrays
 from .callback_state import CallbackState, environments
 from .callbacks import SessionCallback, StopTraining, as_callback
 from .capture import capture, put_back_generators, put_back_objects
 from .environment import EnvironmentCapture
+from .metrics import ModelNumbers
 from .progress import log
 from .replay import ReplayMark, can_write, mark, roll_back, write_replay
 from .sb3_model import copied_tensors, load_tensors, put_tensors, signature_of
 from .stored import Stored, read_stored
 from .versions import current_versions
-from .writer import SCORE, Draft, Member
+from .writer import Draft, Member
 
 if TYPE_CHECKING:
     from .scenario import Outcome, Scenario
@@ -57,6 +56,7 @@ class Trainer:
 
     def __init__(self, scenario: Scenario, model: Any, stored: Stored | None) -> None:
         self.model = model
+        self._values = ModelNumbers(model)
         self._scenario = scenario
         self._stored = stored
         self._generators_due = False
@@ -203,15 +203,6 @@ class Trainer:
         return Draft(
             model.num_timesteps, tuple(members), signature_of(model), captured, tuple(reasons), current_versions()
         )
-
-    def _values(self) -> dict[str, Any]:
-        model = self.model
-        values = {key: value for key, value in model.logger.name_to_value.items() if key.startswith("train/")}
-        episodes = [episode for episode in model.ep_info_buffer or () if "r" in episode]
-        if episodes:
-            values[SCORE] = safe_mean([episode["r"] for episode in episodes])
-            values["ep_len_mean"] = safe_mean([episode["l"] for episode in episodes])
-        return values
 
     # --- the kept point -----------------------------------------------------------------------------------------
 
