@@ -33,7 +33,7 @@ class _Outlet:
     """Where lines go: changed by `around_bars` and `kept_in`, used by threads of training and of saving."""
 
     def __init__(self) -> None:
-        self.print: Write = _print
+        self.show: Write = _print
         self.keep: Write | None = None
 
 
@@ -42,14 +42,14 @@ _OUTLET = _Outlet()
 
 def log(text: str) -> None:
     """Print one line of the session's log, in one piece and at once, and keep it."""
-    _OUTLET.print(text)
+    _OUTLET.show(text)
     if _OUTLET.keep is not None:
         _OUTLET.keep(text)
 
 
 def around_bars(write: Write | None) -> None:
     """Print through what knows of bars on the terminal from now on; None: there are none any more."""
-    _OUTLET.print = write or _print
+    _OUTLET.show = write or _print
 
 
 @contextmanager
@@ -85,4 +85,4 @@ class _Keeper:
             except StorageError as error:  # a full disk must not end the training; it is told once
                 if not self._failed:
                     self._failed = True
-                    _OUTLET.print(f"[TRAIN] {error.message}; training goes on")
+                    _OUTLET.show(f"[TRAIN] {error.message}; training goes on")
