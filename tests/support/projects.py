@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from ckptsync.core.session import EventLog, SessionSpec
 from ckptsync.project.config import Project, load_project
 from ckptsync.runners.base import OutputFile, SessionHandle, SessionState, SessionStatus, Submission
 from ckptsync.testing.sb3_files import mlp_parameters, mlp_signature, write_sb3_zip
-from support.toysets import digest_of
+from support.toysets import digest_of, lay_segments
 
 CONFIG = """
 [runs.a]
@@ -53,9 +53,10 @@ def seal_set(
     hidden: tuple[int, ...] = (8, 8),
     seed: int | None = None,
     extra: Mapping[str, bytes] | None = None,
+    rows: Sequence[int] = (),
     **fields: Any,
 ) -> Manifest:
-    """Seal a set with a sound model, and other members by role; `fields` are the manifest's."""
+    """Seal a set with a sound model, other members by role and segments; `fields` are the manifest's."""
     folder.mkdir(parents=True, exist_ok=True)
     stem = f"{scenario}_checkpoint_{num_timesteps}_steps"
     path = write_model(folder / f"{stem}.zip", num_timesteps, hidden=hidden, seed=seed)
@@ -65,6 +66,7 @@ def seal_set(
         member = folder / f"{stem}.{role}.bin"
         member.write_bytes(data)
         files.append(FileEntry(member.name, role, len(data), digest_of(data)))
+    files += lay_segments(folder, scenario, rows)
     manifest = Manifest(
         scenario=scenario,
         num_timesteps=num_timesteps,
@@ -94,6 +96,7 @@ class Script:
         hidden: layers of its network.
         change: called with the working folder at the end, to do harm.
         fields: of the manifests.
+        rows: how many rows a segment holds; each set needs the last three segments. 0: no segments.
     """
 
     steps: tuple[int, ...] = (100, 200)
@@ -101,6 +104,11 @@ class Script:
     hidden: tuple[int, ...] = (8, 8)
     change: Callable[[Path], None] = lambda working: None
     fields: Mapping[str, Any] = field(default_factory=dict)
+    rows: int = 0
+
+    def rows_at(self, num_timesteps: int) -> Sequence[int]:
+        """Where the segments of the set at N begin and end."""
+        return range(0, num_timesteps + 1, self.rows)[-4:] if self.rows else ()
 
 
 class ScriptedRunner:
@@ -156,7 +164,10 @@ class ScriptedRunner:
                 "parent": last.digest if last else origin.digest if origin else None,
                 **self.script.fields,
             }
-            last = seal_set(tree.checkpoints, begun + step, scenario=scenario, hidden=self.script.hidden, **fields)
+            rows = self.script.rows_at(begun + step)
+            last = seal_set(
+                tree.checkpoints, begun + step, scenario=scenario, hidden=self.script.hidden, rows=rows, **fields
+            )
             log.write("save", scenario=scenario, num_timesteps=begun + step, kind="periodic")
         if last is not None:
             set_head(tree, last)

@@ -68,6 +68,21 @@ def segment_entry(scenario: str, start: int, end: int, *, salt: object = 0) -> F
     return FileEntry(f"{names.segment_folder(scenario)}/{name}", "segment", len(data), digest_of(data))
 
 
+def segment_entries(scenario: str, rows: Sequence[int], *, salt: object = 0) -> tuple[FileEntry, ...]:
+    """Return the entries of the segments that hold the rows between each two of `rows`."""
+    return tuple(segment_entry(scenario, start, end, salt=salt) for start, end in pairwise(rows))
+
+
+def lay_segments(folder: Path, scenario: str, rows: Sequence[int]) -> tuple[FileEntry, ...]:
+    """Put segments beside the sets of a folder, those that are not there yet, and return their entries."""
+    found = segment_entries(scenario, rows)
+    for entry, (start, end) in zip(found, pairwise(rows), strict=True):
+        (folder / entry.path).parent.mkdir(parents=True, exist_ok=True)
+        if not (folder / entry.path).exists():
+            (folder / entry.path).write_bytes(segment_bytes(start, end))
+    return found
+
+
 def manifest_of(
     scenario: str,
     num_timesteps: int,
@@ -88,7 +103,7 @@ def manifest_of(
         "created_at": "2026-01-02T03:04:05Z",
         **fields,
     }
-    shared = tuple(segment_entry(scenario, start, end, salt=rows_salt) for start, end in pairwise(rows))
+    shared = segment_entries(scenario, rows, salt=rows_salt)
     return Manifest(scenario=scenario, num_timesteps=num_timesteps, files=(*entries(stem, files), *shared), **values)
 
 

@@ -98,7 +98,10 @@ def set_aside(stored: StoredSet, attic: Path) -> Path:
         return target
     target = attic_folder(attic, digest_of_files(folder, stem))
     fsio.make_folder(target)
+    if manifest is not None:
+        strange += segments.strange(folder, manifest.segments)
     for name in strange:  # a link, a pipe or a folder has no bytes to copy: it is moved as it is, nobody follows it
+        fsio.make_folder((target / name).parent)
         fsio.rename(folder / name, target / name)
     for name in [*shared, *files]:
         give_second_name(folder, name, target)

@@ -28,6 +28,12 @@ def present(folder: Path, scenario: str) -> list[str]:
     return [f"{base}/{name}" for name in found if _is_regular(folder / base / name)]
 
 
+def strange(folder: Path, entries: Iterable[FileEntry]) -> list[str]:
+    """Return the paths of those segments in whose place something lies that is no regular file."""
+    base = {entry.path: fsio.safe_join(folder, entry.path) for entry in entries}
+    return [path for path, place in base.items() if os.path.lexists(place) and not _is_regular(place)]
+
+
 def scenarios(folder: Path) -> list[str]:
     """Return the scenarios that have a folder of segments beside their sets."""
     found = {name: names.parse_segment_folder(name) for name in fsio.list_names(folder)}

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.toysets import LINEAGE, digest_of
+from support.toysets import LINEAGE, digest_of, lay_segments
 
 from ckptsync.core import heads, names, sets
 from ckptsync.core.layout import TrainingTree
@@ -43,6 +43,7 @@ class Machine:
             member.write_bytes(b"state")
             entry_size, digest = member.stat().st_size, digest_of(b"state")
             files.append(FileEntry(member.name, name, entry_size, digest))
+        files += lay_segments(self.tree.checkpoints, scenario, fields.pop("rows", ()))
         manifest = Manifest(
             scenario=scenario,
             num_timesteps=num_timesteps,
@@ -209,3 +210,15 @@ def test_a_best_set_that_is_still_there_stays_the_best(machine: Machine) -> None
     machine.save("x", 1500)
     machine.seal(spec)
     assert machine.head("x").best == heads.Best(best.stem, best.digest, 9.0)
+
+
+def test_ending_an_overwritten_set_leaves_the_segments_that_others_need(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    older = machine.lay("x", 100, rows=[0, 10, 20])
+    promised = machine.lay("x", 200, rows=[10, 20, 30], parent=older.digest)
+    machine.save("x", 200, seed=99)
+    machine.save("x", 300)
+    machine.seal(machine.spec(promised, x=1000))
+    assert sets.check_files(machine.tree.checkpoints, older) == ()
+    kept = {path.name for path in (machine.tree.checkpoints / "x_replay").iterdir()}
+    assert kept == {entry.path.partition("/")[2] for entry in older.segments}

@@ -167,3 +167,48 @@ def test_laying_again_after_a_crash_changes_nothing(tree: TrainingTree, home: Pa
     before = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in tree.checkpoints.iterdir()}
     assert lay_tree(spec_for(head), inputs, tree) == [head]
     assert {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in tree.checkpoints.iterdir()} == before
+
+
+def tree_bytes(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_head_with_a_hundred_segments_arrives_byte_for_byte(tree: TrainingTree, home: Path, inputs: Path) -> None:
+    head = write_set(home, "x", 2000, rows=range(0, 10_001, 100))
+    assert len(head.segments) == 100
+    pack_set(home, head, inputs / "x.ckpt")
+    lay_tree(spec_for(head), inputs, tree)
+    assert {name: data for name, data in tree_bytes(tree.checkpoints).items() if name != "x_head.json"} == tree_bytes(
+        home
+    )
+
+
+def test_the_best_set_takes_segments_from_the_heads_pack(tree: TrainingTree, home: Path, inputs: Path) -> None:
+    best = write_set(home, "x", 900, rows=[0, 10, 20], metrics={"ep_rew_mean": 50.0})
+    head = write_set(home, "x", 2000, rows=[10, 20, 30])
+    pack_set(home, head, inputs / "head.ckpt")
+    seal = best.stem + names.MANIFEST_SUFFIX
+    lean = [*(entry.path for entry in best.files if entry not in head.segments), seal]
+    write_pack(inputs / "best.ckpt", {name: home / name for name in lean})
+    assert lay_tree(spec_for(head), inputs, tree) == [best, head]
+    for manifest in (best, head):
+        assert sets.check_files(tree.checkpoints, manifest) == ()
+
+
+def test_a_segment_that_no_pack_holds_ends_it(tree: TrainingTree, home: Path, inputs: Path) -> None:
+    head = write_set(home, "x", 2000, rows=[0, 10, 20])
+    names_of = [entry.path for entry in head.files if entry != head.segments[1]]
+    write_pack(inputs / "x.ckpt", {name: home / name for name in [*names_of, head.stem + names.MANIFEST_SUFFIX]})
+    with pytest.raises(CorruptError, match=r"x\.ckpt lacks x_replay/10-20-"):
+        lay_tree(spec_for(head), inputs, tree)
+    assert not tree.checkpoints.exists()
+
+
+def test_a_pack_with_another_segment_than_its_manifest_names_ends_it(
+    tree: TrainingTree, home: Path, inputs: Path
+) -> None:
+    head, other = write_set(home, "x", 2000, rows=[0, 10]), write_set(home, "x", 3000, rows=[10, 20])
+    listed = [*(entry.path for entry in [*head.files, *other.segments]), head.stem + names.MANIFEST_SUFFIX]
+    write_pack(inputs / "x.ckpt", {name: home / name for name in listed})
+    with pytest.raises(CorruptError, match="other files than its manifest"):
+        lay_tree(spec_for(head), inputs, tree)
