@@ -7,25 +7,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, NoReturn
 
 from ..core.errors import CkptsyncError
 from ..core.layout import TrainingTree
+from ..core.manifest import Manifest
 from ..core.metrics import Segment
-from ..core.policy import Moment, kind_to_save
+from ..core.policy import SCORE, Moment, kind_to_save
 from ..core.session import EventLog, SavePolicy, ScenarioSpec
 from .host import current_host
 from .progress import SessionProgress, finite, log
 from .resume import Resume
+from .saver import Order, Saver
 from .stop import StopWatch
 from .versions import current_versions
-from .writer import SCORE, Chain, Draft, SetKeeper
-
-# Saves get slower as disks fill: leave room for one that takes this many times as long as the slowest so far
-_SAVE_ALLOWANCE = 1.5
-# A failed save is tried again, though not at every step of an off-policy loop
-_RETRY_SECONDS = 10.0
+from .writer import Chain, Draft, SetKeeper
 
 
 @dataclass(frozen=True)
@@ -38,8 +36,10 @@ class Surroundings:
         max_steps: end after this many transitions in this session; None: no such limit.
         events: where everything is written down.
         stop: why to stop.
+        writer: the thread that writes sets, one at a time.
         progress: what people see, and the metric history.
         alone: whether the session has this one scenario only.
+        leave: ends the process for a cause, from any thread, when training does not come back.
     """
 
     tree: TrainingTree
@@ -47,12 +47,29 @@ class Surroundings:
     max_steps: int | None
     events: EventLog
     stop: StopWatch
+    writer: ThreadPoolExecutor
     progress: SessionProgress
     alone: bool
+    leave: Callable[[str], NoReturn]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What happens at a clean point.
+
+    Args:
+        cause: why training stops here; None: it goes on.
+        kind: under which a save is made now; None: none is made.
+        numbers: finite numbers at this moment.
+    """
+
+    cause: str | None
+    kind: str | None
+    numbers: Mapping[str, float]
 
 
 class Course:
-    """Decides and records; `clean_point` is called wherever training can go on exactly.
+    """Decides and records; to be asked wherever training can go on exactly.
 
     Args:
         spec: the scenario.
@@ -77,13 +94,17 @@ class Course:
             surroundings.tree, spec.name, chain, surroundings.policy, parent, alone=surroundings.alone
         )
         self.begun_at = resume.num_timesteps if resume else 0
-        self._trained_before = parent.metrics.get("training_seconds", 0.0) if parent else 0.0
-        self._begun = self._passed = self._saved_at = time.monotonic()
-        self.last_saved = self.begun_at
-        self._slowest_save = 0.0
-        self._failures = 0
-        self._retry_at = 0.0
-        self.checkpoints = 0
+        trained_before = parent.metrics.get("training_seconds", 0.0) if parent else 0.0
+        self.saver = Saver(
+            spec.name,
+            self._keeper,
+            surroundings.writer,
+            surroundings.events,
+            surroundings.stop,
+            begun_at=self.begun_at,
+            trained_before=trained_before,
+        )
+        self._passed = time.monotonic()
         self._progress = surroundings.progress.begin(
             Segment(
                 scenario=spec.name,
@@ -104,33 +125,71 @@ class Course:
             fidelity={"resumed": fidelity[0], "reasons": list(fidelity[1])} if fidelity else None,
             versions=current_versions(),
             host=current_host(),
-            training_seconds=round(self._trained_before, 3),
+            training_seconds=round(trained_before, 3),
         )
 
     def cause(self, num_timesteps: int) -> str | None:
         """Return why training stops at this clean point, or None."""
         if num_timesteps >= self._spec.total_timesteps:
             return "target"
-        if (stopping := self._around.stop.cause(needed_seconds=self._needed_seconds())) is not None:
+        # Until the next clean point comes as long as since the last one
+        if (stopping := self._around.stop.cause(needed_seconds=time.monotonic() - self._passed)) is not None:
             return stopping
         limit = self._around.max_steps
         return "steps" if limit is not None and num_timesteps - self.begun_at >= limit else None
 
-    def clean_point(
-        self,
-        num_timesteps: int,
-        draft: Callable[[], Draft],
-        values: Mapping[str, Any],
-        *,
-        stopping: str | None = None,
-    ) -> str | None:
-        """Save when it is time to, and say why training stops here.
+    def decide(self, num_timesteps: int, values: Mapping[str, Any], *, stopping: str | None = None) -> Decision:
+        """Say what happens at this clean point.
+
+        While a write is under way nothing else is begun: a save that is due waits for it, and the newest
+        clean point of then is saved. A stop waits for that write here.
+
+        Args:
+            num_timesteps: N now.
+            values: `ep_rew_mean` and the numbers of the training log.
+            stopping: why training has stopped already; None: decide it here.
+        """
+        cause = stopping or self.cause(num_timesteps)
+        numbers = finite(values)
+        if cause is not None:
+            self.saver.settle()
+        elif self.saver.busy:
+            return Decision(None, None, numbers)
+        return Decision(cause, self._kind(num_timesteps, numbers, cause), numbers)
+
+    def _kind(self, num_timesteps: int, numbers: Mapping[str, float], cause: str | None) -> str | None:
+        saver, moment = self.saver, time.monotonic()
+        if cause is None:
+            if num_timesteps <= saver.last_saved or moment < saver.retry_at:
+                return None
+            if self._around.stop.save_requested():
+                return "request"
+        return kind_to_save(
+            self._around.policy,
+            Moment(
+                num_timesteps,
+                saver.last_saved,
+                moment - saver.saved_at,
+                score=numbers.get(SCORE),
+                best_score=self._keeper.best.score if self._keeper.best else None,
+                stopping=cause,
+                stall_seconds=saver.stall_seconds,
+                write_seconds=saver.write_seconds,
+            ),
+        )
+
+    def passed(self, num_timesteps: int, numbers: Mapping[str, float]) -> None:
+        """Take notice that a clean point is dealt with: training goes on."""
+        self._passed = time.monotonic()
+        self._progress.update(num_timesteps, numbers)
+
+    def clean_point(self, num_timesteps: int, draft: Callable[[], Draft], values: Mapping[str, Any]) -> str | None:
+        """Save when it is time to, wait for it, and say why training stops here.
 
         Args:
             num_timesteps: N now.
             draft: makes the set that would be saved.
-            values: `ep_rew_mean` and the numbers of the training log.
-            stopping: why training has stopped already; None: decide it here.
+            values: `ep_rew_mean` and further numbers.
 
         Returns:
             The cause, or None to go on.
@@ -138,24 +197,26 @@ class Course:
         Raises:
             CkptsyncError: the last save of the scenario failed; an earlier one is tried again instead.
         """
-        cause = stopping or self.cause(num_timesteps)
-        numbers = finite(values)
-        score = numbers.get(SCORE)
-        best = self._keeper.best.score if self._keeper.best else None
-        moment = Moment(num_timesteps, self.last_saved, time.monotonic() - self._saved_at, score, best, cause)
-        kind = kind_to_save(self._around.policy, moment)
-        if kind is not None and (cause is not None or time.monotonic() >= self._retry_at):
-            try:
-                self.save(num_timesteps, draft, kind, numbers)
-            except (CkptsyncError, OSError):
-                if cause is not None:  # the last chance; an earlier save has others, and what went wrong is told
-                    raise
-        self._passed = time.monotonic()
-        self._progress.update(num_timesteps, numbers)
-        return cause
+        with self._around.stop.undisturbed():
+            decision = self.decide(num_timesteps, values)
+            if decision.kind is not None:
+                try:
+                    self.save(num_timesteps, draft, decision.kind, decision.numbers).result()
+                except (CkptsyncError, OSError):
+                    if decision.cause is not None:  # the last chance; an earlier save has others, and it was told
+                        raise
+            self.passed(num_timesteps, decision.numbers)
+            return decision.cause
+
+    def save(
+        self, num_timesteps: int, draft: Callable[[], Draft], kind: str, numbers: Mapping[str, float]
+    ) -> Future[Manifest]:
+        """Begin a save for which training waits; see `Saver.save`."""
+        return self.saver.save(Order(num_timesteps, kind, draft, numbers, time.monotonic(), waits=True))
 
     def end(self, cause: str, num_timesteps: int, values: Mapping[str, Any]) -> None:
-        """Write down how the scenario ended in this session."""
+        """Write down how the scenario ended in this session, behind the last write."""
+        self.saver.settle()
         self._progress.end(num_timesteps, finite(values))
         if cause == "target":
             self._keeper.export_final()
@@ -165,70 +226,12 @@ class Course:
             cause=cause,
             num_timesteps=num_timesteps,
             seconds=round(self._progress.seconds, 3),
-            checkpoints=self.checkpoints,
+            checkpoints=self.saver.count,
             signal=self._around.stop.signal_name if cause == "signal" else None,
         )
         log(f"[TRAIN] {self._spec.name} stops at {num_timesteps:,}/{self._spec.total_timesteps:,} steps: {cause}")
 
     @property
     def sealed(self) -> str | None:
-        """Digest of the newest sealed set's manifest, or None."""
+        """Digest of the newest sealed set's manifest, or None; to be read when no write is under way."""
         return self._keeper.latest.digest if self._keeper.latest else None
-
-    def _needed_seconds(self) -> float:
-        # Until the next clean point comes as long as since the last one, and then it must still be saved
-        return (time.monotonic() - self._passed) + _SAVE_ALLOWANCE * self._slowest_save
-
-    def save(self, num_timesteps: int, draft: Callable[[], Draft], kind: str, numbers: Mapping[str, float]) -> str:
-        """Save now and write it down, also when it fails; return the manifest's digest.
-
-        Args:
-            num_timesteps: N now.
-            draft: makes the set.
-            kind: one of the manifest's KINDS.
-            numbers: finite numbers at this moment.
-
-        Raises:
-            Exception: whatever went wrong.
-        """
-        try:
-            made = draft()
-            trained = round(self._trained_before + time.monotonic() - self._begun, 3)
-            metrics = {**numbers, **made.metrics, "training_seconds": trained}
-            saved = self._keeper.write(replace(made, metrics=metrics), kind)
-        except Exception as error:
-            self._failed(num_timesteps, kind, error)
-            raise
-        self.last_saved, self._saved_at = num_timesteps, time.monotonic()
-        self._slowest_save = max(self._slowest_save, saved.seconds)
-        self.checkpoints += 1
-        manifest = saved.manifest
-        self._around.events.write(
-            "save",
-            scenario=self._spec.name,
-            stem=manifest.stem,
-            num_timesteps=num_timesteps,
-            kind=kind,
-            digest=manifest.digest,
-            seconds=round(saved.seconds, 4),
-            size_bytes=manifest.size_bytes,
-            metrics=dict(manifest.metrics),
-        )
-        for stem in saved.removed:
-            self._around.events.write("removed", scenario=self._spec.name, stem=stem)
-        size = manifest.size_bytes / 1e6
-        log(f"[CHECKPOINT] Saved {manifest.stem} ({kind}, {size:.2f} MB, {saved.seconds:.2f} s)")
-        return manifest.digest
-
-    def _failed(self, num_timesteps: int, kind: str, error: Exception) -> None:
-        self._failures += 1
-        self._retry_at = time.monotonic() + _RETRY_SECONDS
-        self._around.events.write(
-            "failed-save",
-            scenario=self._spec.name,
-            num_timesteps=num_timesteps,
-            kind=kind,
-            error=f"{type(error).__name__}: {error}",
-            failures=self._failures,
-        )
-        log(f"[CHECKPOINT] Save at {num_timesteps:,} steps failed ({self._failures} so far): {error}")

@@ -2,47 +2,29 @@
 
 from __future__ import annotations
 
-import pickle
-import time
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from ..core.errors import CkptsyncError, UsageError
-from .arrays import UnencodableError, encode, write_arrays
+from ..core.policy import SCORE
 from .callback_state import CallbackState, environments
 from .callbacks import SessionCallback, StopTraining, as_callback
-from .capture import capture, put_back_generators, put_back_objects
+from .capture import put_back_generators, put_back_objects
 from .environment import EnvironmentCapture
 from .metrics import ModelNumbers
 from .progress import log
-from .replay import ReplayMark, can_write, mark, roll_back, write_replay
-from .sb3_model import copied_tensors, load_tensors, put_tensors, signature_of
+from .saver import Order
+from .sb3_model import load_tensors, signature_of
+from .snapshot import Snapshots
 from .stored import Stored, read_stored
-from .versions import current_versions
-from .writer import Draft, Member
+from .watcher import Watcher
 
 if TYPE_CHECKING:
     from .scenario import Outcome, Scenario
 
-# A point is kept in memory at every rollout of an on-policy algorithm. Off-policy rollouts are a few steps, so
-# there it costs at most about this share of the time ...
-_KEEP_SHARE = 0.02
-# ... but comes often enough that a full replay buffer can be rolled back by these rows
-_KEEP_ROWS = 256
-# How long a signal waits for the next clean point before training stops at the kept one
-_SIGNAL_PATIENCE = 2.0
-
-
-@dataclass(frozen=True)
-class _Kept:
-    """A clean point in memory, from which a set can be written when training has left it."""
-
-    num_timesteps: int
-    tensors: tuple[dict[str, Any], dict[str, Any]]
-    state: dict[str, Any]
-    environment: bytes | None
-    replay: ReplayMark | None
+# How a worker process of an environment that a signal has ended shows, and how long that signal may take to get here
+_LOST_WORKER = (EOFError, ConnectionError)
+_SIGNAL_SECONDS = 0.5
 
 
 class Trainer:
@@ -58,11 +40,11 @@ class Trainer:
         self.model = model
         self._values = ModelNumbers(model)
         self._scenario = scenario
+        self._stop = scenario.surroundings.stop
         self._stored = stored
         self._generators_due = False
-        self._kept: _Kept | None = None
-        self._keep_at = 0.0
         self._cause: str | None = None
+        self._ended = False
 
     @classmethod
     def load_or_create(
@@ -89,22 +71,34 @@ class Trainer:
         self._callback_state = CallbackState(user)
         self._chains = {"training": model.get_env(), **environments(user)}
         self._environment = EnvironmentCapture(self._chains)
-        self._cause = None
+        self._snapshots = Snapshots(model, self._chains, self._environment, self._callback_state)
+        self._cause, self._ended = None, False
         if model.num_timesteps >= target:
             self._begin()
             log(f"[TRAIN] {self._scenario.name}: the target of {target:,} steps is reached, nothing to train")
             return self._end("target")
         callback = SessionCallback(self, user)
+        with Watcher(self._stop, seal=self._seal_for_watcher, leave=self._leave):
+            try:
+                self._train(callback, {**arguments, "total_timesteps": target - model.num_timesteps})
+            except CkptsyncError:
+                raise  # a last save that failed: there is nothing better to try
+            except BaseException as error:
+                cause = self._cause_of(error)
+                self._rescue(error, cause)
+                if cause != "signal" or isinstance(error, KeyboardInterrupt):
+                    raise
+            return self._end(self._cause or "callback")
+
+    def _train(self, callback: SessionCallback, arguments: Mapping[str, Any]) -> None:
         try:
-            model.learn(target - model.num_timesteps, callback=callback, reset_num_timesteps=False, **arguments)
+            self.model.learn(callback=callback, reset_num_timesteps=False, **arguments)
         except StopTraining:
             callback.end_user()
-        except Exception as error:
-            self._rescue(error)
-            raise
         if callback.user_stopped or callback.cut:
-            self._save_kept("callback" if callback.user_stopped else self._cut_cause())
-        return self._end(self._cause or "callback")
+            self._cause = "callback" if callback.user_stopped else self._stop.urgent()
+            with self._stop.undisturbed():
+                self._stop_at_kept(self._cause or "callback")
 
     # --- what the callback calls --------------------------------------------------------------------------------
 
@@ -114,20 +108,24 @@ class Trainer:
 
     def on_clean_point(self) -> None:
         """Put the generators back once; then save, keep, or stop. Raises StopTraining."""
-        if self._generators_due and self._stored is not None:
-            put_back_generators(self.model, self._stored.state)
-            self._generators_due = False
-        course = self._scenario.course
-        self._cause = course.clean_point(self.model.num_timesteps, self._draft, self._values())
+        with self._stop.undisturbed():
+            if self._generators_due and self._stored is not None:
+                put_back_generators(self.model, self._stored.state)
+                self._generators_due = False
+            course, num_timesteps = self._scenario.course, self.model.num_timesteps
+            decision = course.decide(num_timesteps, self._values())
+            if decision.kind is not None or self._snapshots.due():
+                self._snapshots.take(decision.numbers)
+            if decision.kind is not None:
+                self._save_kept(decision.kind, last=decision.cause is not None)
+            course.passed(num_timesteps, decision.numbers)
+            self._cause = decision.cause
         if self._cause is not None:
             raise StopTraining
-        self._keep()
 
     def must_cut(self) -> bool:
-        """Whether a signal has waited too long for a clean point, or the deadline is here."""
-        stop = self._scenario.surroundings.stop
-        late = stop.deadline is not None and time.monotonic() >= stop.deadline
-        return self._kept is not None and (late or stop.seconds_since_signal() > _SIGNAL_PATIENCE)
+        """Whether training has to stop in the middle of a rollout."""
+        return self._snapshots.kept is not None and self._stop.urgent() is not None
 
     # --- putting back -------------------------------------------------------------------------------------------
 
@@ -167,115 +165,94 @@ class Trainer:
         put_back_objects(self.model, state, self._chains, observations=whole)
         return [*reasons, *self._callback_state.put_back(state["callbacks"])]
 
-    # --- capturing ----------------------------------------------------------------------------------------------
+    # --- saving -------------------------------------------------------------------------------------------------
 
-    def _captured(self) -> tuple[dict[str, Any], bytes | None]:
-        blob = self._environment.capture()
-        state = capture(self.model, self._chains)
-        return {**state, "environment": self._environment.kinds, "callbacks": self._callback_state.capture()}, blob
-
-    def _draft(self) -> Draft:
-        model = self.model
-        state, blob = self._captured()
-        reasons = [*self._environment.reasons, *self._callback_state.reasons]
-        arrays: dict[str, Any] = {}
-        try:
-            encoded = encode(state, arrays)
-        except UnencodableError as error:
-            reasons.append(f"the state holds {error}")
-            encoded = None
-        members = [Member("model", "zip", model.save)]
-        if encoded is not None:
-            members.append(Member("resume", "safetensors", lambda file: write_arrays(file, encoded, arrays)))
-        if blob is not None:
-            members.append(Member("environment", "pkl", lambda file: _write(file, blob)))
-        normaliser = model.get_vec_normalize_env()
-        if normaliser is not None:
-            members.append(Member("vecnormalize", "pkl", lambda file: _pickle(file, normaliser)))
-        buffer = getattr(model, "replay_buffer", None)
-        if buffer is not None:
-            problem = can_write(buffer)
-            if problem is None:
-                members.append(Member("replay", "safetensors", lambda file: write_replay(file, buffer)))
-            else:
-                reasons.append(problem)
-        captured = "weights" if encoded is None else "state" if reasons else "exact"
-        return Draft(
-            model.num_timesteps, tuple(members), signature_of(model), captured, tuple(reasons), current_versions()
+    def _save_kept(self, kind: str, *, last: bool) -> None:
+        """Begin to write the kept point; the last save is waited for."""
+        kept = self._snapshots.kept
+        if kept is None:
+            return
+        waits = last or self._snapshots.must_wait
+        order = Order(
+            num_timesteps=kept.num_timesteps,
+            kind=kind,
+            draft=lambda: self._snapshots.draft(kept),
+            numbers=kept.numbers,
+            taken_at=kept.taken_at,
+            stall_seconds=kept.seconds,
+            waits=waits,
         )
+        kept.slot.write = self._scenario.course.saver.save(order)
+        if last:
+            kept.slot.write.result()
+        elif waits:
+            self._scenario.course.saver.settle()
 
-    # --- the kept point -----------------------------------------------------------------------------------------
-
-    def _keep(self) -> None:
-        buffer = getattr(self.model, "replay_buffer", None)
-        if buffer is not None and self._kept is not None and not self._keep_is_due(self._kept):
-            return
-        started = time.monotonic()
-        moment = None
-        if buffer is not None and (moment := mark(buffer, _KEEP_ROWS)) is None:
-            self._kept = None
-            return
-        state, blob = self._captured()
-        self._kept = _Kept(self.model.num_timesteps, copied_tensors(self.model), state, blob, moment)
-        ended = time.monotonic()
-        self._keep_at = ended + (ended - started) / _KEEP_SHARE
-
-    def _keep_is_due(self, kept: _Kept) -> bool:
-        # Never older than the newest sealed set: rolling back must not lose what is on disk
-        sealed_here = self._scenario.course.last_saved == self.model.num_timesteps
-        return sealed_here or time.monotonic() >= self._keep_at or self._rows_since(kept) >= _KEEP_ROWS // 2
-
-    def _rows_since(self, kept: _Kept) -> int:
-        return int((self.model.num_timesteps - kept.num_timesteps) // self.model.n_envs)
-
-    def _save_kept(self, cause: str) -> None:
-        """Bring the model back to the kept clean point and end there."""
-        kept = self._kept
-        if kept is not None and self._roll_back(kept):
-            self._scenario.course.clean_point(kept.num_timesteps, self._draft, self._values(), stopping=cause)
-        else:
+    def _seal_kept(self, cause: str) -> None:
+        """Seal the kept point, unless what is sealed is as new, and wait for it."""
+        kept = self._snapshots.kept
+        if kept is None:
             log("[CHECKPOINT] Stopped between clean points with none kept: the last sealed checkpoint counts")
+            return
+        decision = self._scenario.course.decide(kept.num_timesteps, kept.numbers, stopping=cause)
+        if decision.kind is not None:
+            self._save_kept(decision.kind, last=True)
+
+    def _stop_at_kept(self, cause: str) -> None:
+        """Seal the kept point and bring the model back to it, so that what comes after `learn` meets what was saved."""
+        self._snapshots.roll_back()
+        self._seal_kept(cause)
+
+    # --- ends of other kinds ------------------------------------------------------------------------------------
+
+    def _cause_of(self, error: BaseException) -> str:
+        if isinstance(error, _LOST_WORKER) and self._stop.wait_for_signal(_SIGNAL_SECONDS):
+            return "signal"  # Ctrl-C reaches the workers of environments too
+        if isinstance(error, KeyboardInterrupt) and self._stop.signal_number is not None:
+            return "signal"
+        return "exit" if isinstance(error, SystemExit) else "error"
+
+    def _rescue(self, error: BaseException, cause: str) -> None:
+        """Seal the kept point after an error in code of others; that error is what the user must see."""
         self._cause = cause
-
-    def _roll_back(self, kept: _Kept) -> bool:
-        model = self.model
-        if kept.replay is not None and not roll_back(model.replay_buffer, kept.replay, self._rows_since(kept)):
-            return False
-        put_tensors(model, *kept.tensors, "the kept point")
-        if kept.environment is not None:
-            self._environment.put_back(kept.environment)
-        self._callback_state.put_back(kept.state["callbacks"])
-        put_back_objects(model, kept.state, self._chains, observations=kept.environment is not None)
-        put_back_generators(model, kept.state)
-        model.num_timesteps = kept.num_timesteps
-        return True
-
-    def _rescue(self, error: Exception) -> None:
-        """Seal the kept point after an error in an environment or a callback; that error is what is raised."""
-        if isinstance(error, CkptsyncError):
+        if self._snapshots.kept is None:
             return
         try:
-            if self._kept is not None:
-                self._save_kept("error")
-                self._end("error")
+            with self._stop.undisturbed():
+                self._stop_at_kept(cause)
+                self._end(cause)
         except Exception as second:  # noqa: BLE001 - the first error is what the user must see; this one is added
             error.add_note(f"the last clean point could not be sealed either: {second}")
 
-    def _cut_cause(self) -> str:
-        return "signal" if self._scenario.surroundings.stop.signal_number is not None else "deadline"
+    def _seal_for_watcher(self, cause: str) -> None:
+        if self._ended or self._snapshots.must_wait:
+            return
+        log(f"[CHECKPOINT] Training does not come to a clean point ({cause}): the last one is sealed")
+        try:
+            self._seal_kept(cause)
+        except Exception as error:  # noqa: BLE001 - the saver has told of it; `_leave` makes it the cause of the end
+            log(f"[CHECKPOINT] It could not be sealed: {error}")
+
+    def _leave(self, cause: str) -> None:
+        """End the process in place of the training thread, from the watcher's."""
+        if self._ended:
+            return
+        self._ended = True
+        kept, course = self._snapshots.kept, self._scenario.course
+        course.saver.settle()
+        sealed = kept is None or kept.num_timesteps <= course.saver.last_saved
+        ending = cause if sealed else "error"
+        course.end(ending, course.saver.last_saved, kept.numbers if kept is not None else {})
+        log("[TRAIN] Training does not come back: the process ends without it")
+        self._scenario.surroundings.leave(ending)
 
     def _end(self, cause: str) -> Outcome:
         from .scenario import Outcome
 
-        course = self._scenario.course
-        course.end(cause, self.model.num_timesteps, self._values() if hasattr(self.model, "_logger") else {})
-        self._stored = None  # another learn() goes on from where this one stopped
-        return Outcome(cause, self.model.num_timesteps, course.sealed)
-
-
-def _write(file: BinaryIO, data: bytes) -> None:
-    file.write(data)
-
-
-def _pickle(file: BinaryIO, value: Any) -> None:
-    pickle.dump(value, file)
+        with self._stop.undisturbed():
+            course, kept = self._scenario.course, self._snapshots.kept
+            if not self._ended:
+                self._ended = True
+                course.end(cause, course.saver.last_saved, kept.numbers if kept is not None else {})
+            self._stored = None  # another learn() goes on from where this one stopped
+            return Outcome(cause, course.saver.last_saved, course.sealed)

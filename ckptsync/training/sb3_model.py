@@ -1,15 +1,22 @@
-"""A live SB3 model: its signature, its tensors, and putting a stored file's tensors into it."""
+"""A live SB3 model: its signature, its tensors, writing them in SB3's own form, and putting stored ones back."""
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping
-from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+import stable_baselines3
 import torch
 from gymnasium import spaces
-from stable_baselines3.common.save_util import load_from_zip_file, recursive_getattr, recursive_setattr
+from stable_baselines3.common.save_util import (
+    data_to_json,
+    load_from_zip_file,
+    recursive_getattr,
+    recursive_setattr,
+)
+from stable_baselines3.common.utils import get_system_info
 
 from ..core.errors import IncompatibleError
 from ..core.readers.inference import net_arch
@@ -84,13 +91,34 @@ def put_tensors(model: Any, parameters: Mapping[str, Any], variables: Mapping[st
             recursive_setattr(model, f"{variable}.data", tensor.data)
 
 
-def copied_tensors(model: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return copies of parameters with optimizers, and of further torch variables."""
+def tensors_of(model: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the live parameters with optimizers, and further torch variables, as SB3's `save` collects them."""
     _, names = model._get_torch_save_params()
-    with torch.no_grad():
-        variables = {name: _cloned(recursive_getattr(model, name)) for name in names}
-        return deepcopy(model.get_parameters()), variables
+    return model.get_parameters(), {name: recursive_getattr(model, name) for name in names}
 
 
-def _cloned(tensor: Any) -> Any:
-    return None if tensor is None else tensor.detach().clone()
+def data_of(model: Any) -> str:
+    """Return the text of a model's plain attributes, as SB3's `save` puts it into its zip."""
+    parameters, variables = model._get_torch_save_params()
+    left_out = {*model._excluded_save_params(), *(name.partition(".")[0] for name in (*parameters, *variables))}
+    return data_to_json({name: value for name, value in vars(model).items() if name not in left_out})
+
+
+def write_zip(file: BinaryIO, data: str, parameters: Mapping[str, Any], variables: Mapping[str, Any]) -> None:
+    """Write a zip as SB3's `save` does, from parts that no longer change.
+
+    Args:
+        file: open for writing.
+        data: what `data_of` gave.
+        parameters: state dicts by name.
+        variables: single tensors by name; None: not defined.
+
+    Source: the layout is that of `save_to_zip_file` in stable_baselines3/common/save_util.py.
+    """
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("data", data)
+        for name, tensors in {"pytorch_variables": dict(variables), **parameters}.items():
+            with archive.open(f"{name}.pth", "w", force_zip64=True) as member:
+                torch.save(tensors, member)
+        archive.writestr("_stable_baselines3_version", stable_baselines3.__version__)
+        archive.writestr("system_info.txt", get_system_info(print_info=False)[1])

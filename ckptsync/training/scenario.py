@@ -148,7 +148,7 @@ class Scenario:
             CkptsyncError: it cannot be written.
         """
         draft = self._draft(num_timesteps, write_model, signature)
-        return self.course.save(num_timesteps, lambda: draft, kind, finite(metrics or {}))
+        return self.course.save(num_timesteps, lambda: draft, kind, finite(metrics or {})).result().digest
 
     def _draft(self, num_timesteps: int, write: Callable[[BinaryIO], None], signature: Signature | None) -> Draft:
         reasons = ("a loop of its own saved the model file alone",)

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import secrets
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 from ..core import fsio, heads, sets
 from ..core.errors import CkptsyncError, ExitCode, UsageError
-from ..core.layout import DEFAULT_TREE, EVENTS_NAME, LOG_NAME, METRICS_NAME, SESSION_INFO_NAME, TrainingTree
+from ..core.layout import (
+    DEFAULT_TREE,
+    EVENTS_NAME,
+    LOG_NAME,
+    METRICS_NAME,
+    SAVE_REQUEST_NAME,
+    SESSION_INFO_NAME,
+    TrainingTree,
+)
 from ..core.manifest import Origin
 from ..core.names import check_scenario
 from ..core.session import (
@@ -40,7 +50,6 @@ from .versions import current_versions
 from .writer import Chain
 
 _LOCAL_MARGIN_SECONDS = 5.0
-_SIGNAL_CODES = {"SIGINT": ExitCode.INTERRUPTED, "SIGTERM": ExitCode.TERMINATED}
 
 
 @dataclass(frozen=True)
@@ -239,13 +248,22 @@ class TrainingSession:
         deadline = None
         if plan.budget_seconds is not None:
             deadline = self._started + max(0.0, plan.budget_seconds - plan.margin_seconds)
-        self._stop = self._stack.enter_context(StopWatch(deadline=deadline, request=self._working / REQUEST_NAME))
+        self._stop = self._stack.enter_context(
+            StopWatch(
+                deadline=deadline,
+                margin_seconds=plan.margin_seconds,
+                request=self._working / REQUEST_NAME,
+                save_request=self._working / SAVE_REQUEST_NAME,
+            )
+        )
         surroundings = Surroundings(
             tree=tree,
             policy=plan.policy,
             max_steps=plan.max_steps,
             events=self._events,
             stop=self._stop,
+            writer=self._stack.enter_context(ThreadPoolExecutor(1, "ckptsync-writer")),
+            leave=self._leave_at_once,
             progress=self._stack.enter_context(closing(self._progress(deadline))),
             alone=len(plan.scenarios) == 1,
         )
@@ -302,27 +320,45 @@ class TrainingSession:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         exit_code = self._exit_code(error)
-        if error is not None and not isinstance(error, SystemExit):
-            self._events.write_error(error)
-            log(f"[TRAIN] the session ends: {type(error).__name__}: {error}")
-        self._stack.close()
-        if BOOT_VARIABLE not in os.environ:  # boot writes it itself, after this process has ended
-            info = summarise(
-                read_events(self._working / EVENTS_NAME),
-                self._plan.spec,
-                exit_code,
-                time.monotonic() - self._started,
-                versions=current_versions(),
-                host=current_host(),
-                config=self._plan.to_json(),
-                trained=trained_seconds(self._plan.tree, [scenario.name for scenario in self._plan.scenarios]),
-                error=f"{type(error).__name__}: {error}" if isinstance(error, Exception) else None,
-            )
-            write_session_info(self._working / SESSION_INFO_NAME, info)
+        with self._stop.undisturbed():
+            if error is not None and not isinstance(error, SystemExit):
+                self._events.write_error(error)
+                log(f"[TRAIN] the session ends: {type(error).__name__}: {error}")
+            self._stop.save_answered()  # nobody is left who could answer
+            self._stack.close()
+            self._write_end(exit_code, f"{type(error).__name__}: {error}" if isinstance(error, Exception) else None)
         if isinstance(error, CkptsyncError):
             self._leave_with(error)
-        if error is None and exit_code != ExitCode.OK:
+        if isinstance(error, KeyboardInterrupt) or (error is None and exit_code != ExitCode.OK):
             raise SystemExit(exit_code)
+
+    def _write_end(self, exit_code: int, error: str | None) -> None:
+        if BOOT_VARIABLE in os.environ:
+            return  # boot writes it itself, after this process has ended
+        info = summarise(
+            read_events(self._working / EVENTS_NAME),
+            self._plan.spec,
+            exit_code,
+            time.monotonic() - self._started,
+            versions=current_versions(),
+            host=current_host(),
+            config=self._plan.to_json(),
+            trained=trained_seconds(self._plan.tree, [scenario.name for scenario in self._plan.scenarios]),
+            error=error,
+        )
+        write_session_info(self._working / SESSION_INFO_NAME, info)
+
+    def _leave_at_once(self, cause: str) -> NoReturn:
+        """End the process from a thread of our own: the script's is in code that does not come back."""
+        code = {"signal": self._stop.exit_code, "error": ExitCode.ERROR}.get(cause, ExitCode.OK)
+        try:
+            self._write_end(code, None)
+            for child in multiprocessing.active_children():
+                child.terminate()
+            sys.stdout.flush()
+            sys.stderr.flush()
+        finally:
+            os._exit(code)
 
     def _exit_code(self, error: BaseException | None) -> int:
         if isinstance(error, CkptsyncError):
@@ -330,10 +366,8 @@ class TrainingSession:
         if isinstance(error, SystemExit):
             return error.code if isinstance(error.code, int) else ExitCode.OK if error.code is None else ExitCode.ERROR
         if isinstance(error, KeyboardInterrupt):
-            return ExitCode.INTERRUPTED
-        if error is not None:
-            return ExitCode.ERROR
-        return _SIGNAL_CODES.get(self._stop.signal_name or "", ExitCode.OK)
+            return self._stop.exit_code or ExitCode.INTERRUPTED
+        return self._stop.exit_code if error is None else ExitCode.ERROR
 
     def _leave_with(self, error: CkptsyncError) -> None:
         # A kernel script shows no traceback for what is told on purpose; who builds a session by hand gets the error

@@ -97,7 +97,7 @@ def test_a_signal_seals_and_leaves_with_its_code(tree: TrainingTree, number: int
 
 
 def test_a_failed_periodic_save_is_told_and_tried_again(tree: TrainingTree, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ckptsync.training.course._RETRY_SECONDS", 0.0)
+    monkeypatch.setattr("ckptsync.training.saver._RETRY_SECONDS", 0.0)
     full = {200, 210}
 
     def write(steps: int, file: BinaryIO) -> None:

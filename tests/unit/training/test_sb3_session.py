@@ -207,7 +207,11 @@ def test_a_callback_that_says_no_ends_at_the_kept_clean_point(tree: TrainingTree
     assert events("start")[0]["fidelity"]["resumed"] == "exact"
 
 
-def test_an_error_seals_the_kept_clean_point_and_goes_through(tree: TrainingTree) -> None:
+def test_an_error_seals_the_kept_clean_point_and_goes_through(
+    tree: TrainingTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ckptsync.training.snapshot._KEEP_SHARE", 1.0)
+
     def crash(locals_: dict[str, Any], globals_: dict[str, Any]) -> bool:
         if locals_["self"].num_timesteps >= 47:
             raise RuntimeError("the simulator broke")

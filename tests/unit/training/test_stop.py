@@ -55,7 +55,7 @@ def test_the_same_wish_twice_at_once_is_one(tmp_path: Path) -> None:
 
 
 def test_a_second_wish_later_interrupts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ckptsync.training.stop._SECOND_WISH_SECONDS", 0.05)
+    monkeypatch.setattr("ckptsync.training.stop._ONE_WISH_SECONDS", 0.05)
     with StopWatch():
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(0.2)
