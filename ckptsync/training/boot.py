@@ -70,7 +70,8 @@ class _Boot:
         try:
             self._lay_tree()
             begun = time.monotonic()
-            end = run_child(self._command(), self._environment(), seconds=self._seconds_left())
+            asked, killed = self._limits()
+            end = run_child(self._command(), self._environment(), seconds=asked, kill_seconds=killed)
             self._script_seconds = time.monotonic() - begun
         except CkptsyncError as error:
             self._log.write_error(error)
@@ -111,13 +112,17 @@ class _Boot:
             STARTED_VARIABLE: repr(self._started),
         }
 
-    def _seconds_left(self) -> float | None:
-        """When the script is asked to stop; one that uses TrainingSession has stopped by itself before."""
-        budget = self._spec.budget_seconds
+    def _limits(self) -> tuple[float | None, float | None]:
+        """When the script is asked to stop, and when it is killed so that the end marker is still written in time.
+
+        One that uses TrainingSession has stopped by itself before.
+        """
+        budget, margin = self._spec.budget_seconds, self._spec.margin_seconds
         if budget is None:
-            return None
-        until = max(budget - self._spec.margin_seconds / 2, budget / 2)
-        return until - (time.monotonic() - self._started)
+            return None, None
+        passed = time.time() - self._started
+        asked = max(budget - margin / 2, budget / 2)
+        return asked - passed, max(budget - margin / 4, (asked + budget) / 2) - passed
 
     def _finish(self, end: ChildEnd) -> int:
         stopped_in_time = end.deadline and end.exit_code in _STOP_CODES

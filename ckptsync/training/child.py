@@ -10,11 +10,14 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 
 _TAIL_BYTES = 1 << 16
 _TRACEBACK = "Traceback (most recent call last):"
-_FORWARDED = (signal.SIGTERM, signal.SIGINT)
+_STOPS = (signal.SIGTERM, signal.SIGINT)
+# Asks for a save; by itself it ends a process that does not wait for it
+_SAVE = signal.SIGUSR1
 # A process that the script left behind may hold the pipe open for ever
 _DRAIN_SECONDS = 1.0
 
@@ -36,55 +39,72 @@ class ChildEnd:
     error: str | None
 
 
-def run_child(command: Sequence[str], environment: Mapping[str, str], *, seconds: float | None) -> ChildEnd:
+def run_child(
+    command: Sequence[str], environment: Mapping[str, str], *, seconds: float | None, kill_seconds: float | None = None
+) -> ChildEnd:
     """Run a command to its end with its output on ours.
 
     Args:
         command: program and arguments.
         environment: its environment.
         seconds: after this long it is sent SIGTERM; None: never.
+        kill_seconds: after this long it is killed when it is still there; None: never.
     """
     sys.stdout.flush()
     ours, theirs = os.pipe()
-    late = threading.Event()
     with _forwarding() as (sent, receive):
         child = subprocess.Popen(command, env=dict(environment), stdout=theirs, stderr=theirs)
         os.close(theirs)
         receive(child)
         pump = _Pump(ours)
         pump.start()
-        timer = _deadline(child, seconds, late)
+        asked = _timer(seconds, child.terminate)
+        killed = _timer(kill_seconds, child.kill)
         # No timeout here: with one, Popen looks again and again in place of sleeping
         child.wait()
-        timer.cancel()
+        asked.cancel()
+        killed.cancel()
     pump.join(timeout=_DRAIN_SECONDS)
     code = child.returncode
     died_of = signal.Signals(-code).name if code < 0 else None
     plain = f"killed by {died_of}" if died_of else f"the script ended with exit code {code}"
+    if killed.rang:
+        plain = "the script did not end when it was asked to, and was killed"
     return ChildEnd(
         exit_code=128 - code if code < 0 else code,
         signal=sent[0].name if sent else died_of,
-        deadline=late.is_set(),
-        error=None if code == 0 else pump.last_traceback_line() or plain,
+        deadline=asked.rang,
+        error=None if code == 0 else plain if killed.rang else pump.last_traceback_line() or plain,
     )
 
 
-def _deadline(child: subprocess.Popen[bytes], seconds: float | None, late: threading.Event) -> threading.Timer:
-    def stop() -> None:
-        late.set()
-        child.terminate()
+class _Alarm(threading.Timer):
+    """Does something once the time has come, and remembers it."""
 
-    timer = threading.Timer(threading.TIMEOUT_MAX if seconds is None else max(seconds, 0.0), stop)
-    timer.daemon = True
-    timer.start()
-    return timer
+    def __init__(self, seconds: float | None, act: Callable[[], None]) -> None:
+        super().__init__(threading.TIMEOUT_MAX if seconds is None else max(seconds, 0.0), self._ring)
+        self.daemon = True
+        self.rang = False
+        self._act = act
+
+    def _ring(self) -> None:
+        self.rang = True
+        self._act()
+
+
+def _timer(seconds: float | None, act: Callable[[], None]) -> _Alarm:
+    alarm = _Alarm(seconds, act)
+    alarm.start()
+    return alarm
 
 
 @contextmanager
 def _forwarding() -> Iterator[tuple[list[signal.Signals], Callable[[subprocess.Popen[bytes]], None]]]:
     """Send a child every SIGTERM and SIGINT that we get, also those that came before it was there.
 
-    Yields the signals so far, and what to call with the child.
+    SIGUSR1 goes to a child that waits for it, and is no wish to stop.
+
+    Yields the wishes to stop so far, and what to call with the child.
     """
     sent: list[signal.Signals] = []
     children: list[subprocess.Popen[bytes]] = []
@@ -94,18 +114,34 @@ def _forwarding() -> Iterator[tuple[list[signal.Signals], Callable[[subprocess.P
         for child in children:
             child.send_signal(number)
 
+    def forward_save(number: int, frame: FrameType | None) -> None:
+        for child in children:
+            if _waits_for(child.pid, number):
+                child.send_signal(number)
+
     def receive(child: subprocess.Popen[bytes]) -> None:
         early = list(sent)
         children.append(child)
         for number in early:
             child.send_signal(number)
 
-    before = {number: signal.signal(number, forward) for number in _FORWARDED}
+    before = {number: signal.signal(number, forward) for number in _STOPS}
+    before[_SAVE] = signal.signal(_SAVE, forward_save)
     try:
         yield sent, receive
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _waits_for(process: int, number: int) -> bool:
+    """Whether a process has a handler for a signal; never where the system does not tell (it does on Linux)."""
+    try:
+        status = Path(f"/proc/{process}/status").read_text()
+    except OSError:
+        return False
+    caught = next((line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:")), "0")
+    return bool(int(caught, 16) >> (number - 1) & 1)
 
 
 class _Pump(threading.Thread):

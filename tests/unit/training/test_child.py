@@ -15,8 +15,9 @@ from ckptsync.training.child import ChildEnd, run_child
 pytestmark = pytest.mark.slow  # real processes that are waited for
 
 
-def run(script: str, *, seconds: float | None = None) -> ChildEnd:
-    return run_child([sys.executable, "-S", "-u", "-c", script], os.environ, seconds=seconds)
+def run(script: str, *, seconds: float | None = None, kill_seconds: float | None = None) -> ChildEnd:
+    command = [sys.executable, "-S", "-u", "-c", script]
+    return run_child(command, os.environ, seconds=seconds, kill_seconds=kill_seconds)
 
 
 def test_output_passes_through_whole(capfd: pytest.CaptureFixture[str]) -> None:
@@ -71,3 +72,21 @@ def test_a_process_that_stays_behind_does_not_hold_us(capfd: pytest.CaptureFixtu
     end = run("import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(8)'])")
     assert end.exit_code == 0
     assert time.monotonic() - begin < 6
+
+
+def test_one_that_does_not_listen_is_killed(capfd: pytest.CaptureFixture[str]) -> None:
+    script = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
+    end = run(script, seconds=0.3, kill_seconds=0.6)
+    assert (end.exit_code, end.deadline) == (137, True)
+    assert end.error == "the script did not end when it was asked to, and was killed"
+
+
+def test_a_request_for_a_save_goes_to_who_waits_for_it(capfd: pytest.CaptureFixture[str]) -> None:
+    listening = "import signal, sys, time; signal.signal(signal.SIGUSR1, lambda n, f: sys.exit(5)); time.sleep(60)"
+    deaf = "import time; time.sleep(1)"
+    for script, code in ((listening, 5), (deaf, 0)):
+        timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGUSR1))
+        timer.start()
+        end = run(script)
+        assert (end.exit_code, end.signal) == (code, None)
+    assert signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL
