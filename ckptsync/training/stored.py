@@ -43,12 +43,8 @@ def read_stored(scenario: Scenario, model: Any, resume: Resume) -> Stored:
     reasons += _changes(state["hyperparameters"], hyperparameters(model))
     put_back_counters(model, state)
     buffer = getattr(model, "replay_buffer", None)
-    replay = manifest.entry("replay")
-    if buffer is not None and replay is None:
-        reasons.append("the set holds no replay buffer")
-    elif buffer is not None and replay is not None:
-        problem = read_replay(folder / replay.path, buffer)
-        reasons += [problem] if problem is not None else []
+    if buffer is not None and (problem := read_replay(folder, manifest.files, buffer)) is not None:
+        reasons.append(problem)
     blob = manifest.entry("environment")
     if blob is not None and not scenario.is_own(manifest):
         reasons.append("the set is of another lineage, so its environments are not unpickled")

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from ..arrays import ArrayFile, UnencodableError, decode, encode, write_arrays
+from ..arrays import UnencodableError, encode, write_arrays
 
 # What the script's code decides, or objects that live elsewhere
 _NOT_STATE = frozenset(
@@ -80,47 +79,6 @@ def can_write(buffer: Any) -> str | None:
     except UnencodableError as error:
         return f"the replay buffer holds {error}"
     return None
-
-
-def read_replay(path: Path, buffer: Any) -> str | None:
-    """Fill a replay buffer from a file; return why it was left as it is, or None.
-
-    Args:
-        path: what `write_replay` wrote, checked against its seal.
-        buffer: the buffer that the script has built.
-
-    Raises:
-        CorruptError: the file is damaged.
-    """
-    source = ArrayFile(path)
-    state, rows = source.state, _rows(buffer)
-    for name, mine in (
-        ("class", type(buffer).__name__),
-        ("buffer_size", buffer.buffer_size),
-        ("n_envs", buffer.n_envs),
-    ):
-        if state[name] != mine:
-            return f"the replay buffer was left out: its {name} was {state[name]}, is {mine}"
-    used = state["used"]
-    for name, array in rows.items():
-        stored = f"rows:{name}"
-        if array.dtype != object and (
-            stored not in source.names
-            or source.shape(stored) != (used, *array.shape[1:])
-            or source.dtype(stored) != array.dtype
-        ):
-            return f"the replay buffer was left out: its rows {name!r} have another shape"
-    for name, array in rows.items():
-        if array.dtype == object:
-            array[:used] = np.array(decode(state["objects"][name], _others(source)), dtype=object)
-        else:
-            source.read_into(f"rows:{name}", array[:used])
-    vars(buffer).update(decode(state["rest"], _others(source)))
-    return None
-
-
-def _others(source: ArrayFile) -> dict[str, np.ndarray]:
-    return {name: source.read(name) for name in source.names if not name.startswith("rows:")}
 
 
 @dataclass(frozen=True)
