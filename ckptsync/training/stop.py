@@ -218,7 +218,7 @@ class StopWatch:
         _watching = None
 
     def _leave_signals_to_parent(self) -> None:
-        """In a forked child: what it receives is its own matter and must not be written to the parent's socket."""
+        """Do it in a forked child."""
         self._previous_wakeup = -1
         self._give_signals_back()
 
@@ -256,12 +256,25 @@ class StopWatch:
             raise KeyboardInterrupt
 
 
+# --- forked processes: what a child receives is its own matter, and must not be written to the parent's socket ---------
+
 _watching: StopWatch | None = None
+_mask_before = threading.local()
+
+
+def _before_fork() -> None:
+    # Until the child has its own handlers back
+    _mask_before.signals = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS if _watching is not None else ())
+
+
+def _after_fork() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, _mask_before.signals)
 
 
 def _in_forked_child() -> None:
     if _watching is not None:
         _watching._leave_signals_to_parent()
+    _after_fork()
 
 
-os.register_at_fork(after_in_child=_in_forked_child)
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_in_forked_child)
