@@ -13,6 +13,7 @@ from enum import StrEnum
 from .manifest import Manifest
 from .policy import Retained, pinned
 from .session import SavePolicy
+from .units import size_text
 
 # A set is a little larger than the one before it (an env's state, a longer history), and a save writes small
 # files beside it: seal, head, metadata, events
@@ -92,6 +93,24 @@ class Forecast:
         if self.least_bytes > self.free_bytes:
             return Fit.SHORT
         return Fit.TIGHT if self.most_bytes > self.free_bytes else Fit.ENOUGH
+
+    def said(self, scenario: str, place: object) -> str:
+        """Say in a sentence what the sets of a scenario will need at a place."""
+        certain = self.fit is Fit.SHORT
+        needed = size_text(self.least_bytes if certain else self.most_bytes)
+        return (
+            f"the checkpoints of {scenario} {'will' if certain else 'may'} need {needed} more in {place}, "
+            f"and {size_text(self.free_bytes)} are free"
+        )
+
+    def advice(self, policy: SavePolicy) -> str:
+        """Say what to change so that they fit."""
+        ways = ["free some space ('ckptsync clean --dry-run' shows what can go)"]
+        if self.keep_last is not None and self.keep_last < policy.keep_last:
+            ways.insert(0, f"set keep_last to {self.keep_last} (it is {policy.keep_last})")
+        if policy.keep_every_steps and self.fit is Fit.TIGHT:
+            ways.insert(0, f"keep fewer for ever: keep_every_steps is {policy.keep_every_steps:,}")
+        return "; or ".join(ways)
 
 
 def forecast(

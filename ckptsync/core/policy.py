@@ -75,7 +75,7 @@ def save_interval(policy: SavePolicy, moment: Moment) -> float | None:
 
 
 def _passed_multiple(every: int | None, moment: Moment) -> bool:
-    return every is not None and moment.num_timesteps // every > moment.last_saved // every
+    return every is not None and every > 0 and moment.num_timesteps // every > moment.last_saved // every
 
 
 def _is_far_enough(policy: SavePolicy, moment: Moment, seconds: float | None) -> bool:

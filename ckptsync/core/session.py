@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 
 from . import fsio, jsonio, names
 from .clock import now
-from .errors import CkptsyncError, ConfigError, CorruptError, NothingFoundError
+from .errors import CkptsyncError, ConfigError, CorruptError, NothingFoundError, UsageError
 from .layout import DEFAULT_TREE
 from .manifest import Origin
 
@@ -77,6 +77,12 @@ class SavePolicy:
     keep_every_steps: int | None = None
     failure_seconds: float = 12 * 3600.0
     max_overhead: float = 0.02
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.max_overhead < 1.0:
+            raise UsageError(f"max_overhead is {self.max_overhead}, expected a share between 0 and 1")
+        if self.failure_seconds <= 0.0:
+            raise UsageError(f"failure_seconds is {self.failure_seconds}, expected more than 0")
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from ..core.errors import CkptsyncError
+from ..core.forecast import SetSize
 from ..core.layout import TrainingTree
 from ..core.manifest import Manifest
 from ..core.metrics import Segment
 from ..core.policy import SCORE, Moment, kind_to_save
 from ..core.session import EventLog, SavePolicy, ScenarioSpec
+from .disk import Disk, Room, expected_size
 from .host import current_host
 from .progress import SessionProgress, finite, log
 from .resume import Resume
@@ -38,6 +40,7 @@ class Surroundings:
         stop: why to stop.
         writer: the thread that writes sets, one at a time.
         progress: what people see, and the metric history.
+        disk: how much may be written.
         alone: whether the session has this one scenario only.
         leave: ends the process for a cause, from any thread, when training does not come back.
     """
@@ -49,8 +52,14 @@ class Surroundings:
     stop: StopWatch
     writer: ThreadPoolExecutor
     progress: SessionProgress
+    disk: Disk
     alone: bool
     leave: Callable[[str], NoReturn]
+
+    def end_steps(self, spec: ScenarioSpec, begun_at: int) -> int:
+        """Return the num_timesteps that a scenario may reach in this session."""
+        most = spec.total_timesteps if self.max_steps is None else begun_at + self.max_steps
+        return min(spec.total_timesteps, most)
 
 
 @dataclass(frozen=True)
@@ -77,6 +86,10 @@ class Course:
         chain: where its sets belong.
         resume: what it starts from; None: from zero.
         fidelity: what the resume used, with reasons.
+        model: the model of SB3 that it trains, by which the size of its sets is known; None: there is none.
+
+    Raises:
+        StorageError: what the policy keeps does not fit on the disk.
     """
 
     def __init__(
@@ -86,14 +99,25 @@ class Course:
         chain: Chain,
         resume: Resume | None,
         fidelity: tuple[str, tuple[str, ...]] | None,
+        model: Any = None,
     ) -> None:
         self._spec = spec
         self._around = surroundings
         parent = resume.stored.manifest if resume else None
-        self._keeper = SetKeeper(
-            surroundings.tree, spec.name, chain, surroundings.policy, parent, alone=surroundings.alone
-        )
         self.begun_at = resume.num_timesteps if resume else 0
+        end_steps = surroundings.end_steps(spec, self.begun_at)
+        room = Room(
+            surroundings.tree,
+            spec.name,
+            chain.lineage,
+            surroundings.policy,
+            surroundings.disk,
+            surroundings.events,
+            end_steps=end_steps,
+        )
+        self._keeper = SetKeeper(
+            surroundings.tree, spec.name, chain, surroundings.policy, parent, alone=surroundings.alone, room=room
+        )
         trained_before = parent.metrics.get("training_seconds", 0.0) if parent else 0.0
         self.saver = Saver(
             spec.name,
@@ -127,6 +151,11 @@ class Course:
             host=current_host(),
             training_seconds=round(trained_before, 3),
         )
+        if self.begun_at < spec.total_timesteps:
+            if model is not None:
+                room.expect(expected_size(model, parent, end_steps), self.begun_at)
+            elif parent is not None:
+                room.expect(SetSize.of(parent, end_steps=end_steps), self.begun_at)
 
     def cause(self, num_timesteps: int) -> str | None:
         """Return why training stops at this clean point, or None."""
@@ -201,7 +230,8 @@ class Course:
             decision = self.decide(num_timesteps, values)
             if decision.kind is not None:
                 try:
-                    self.save(num_timesteps, draft, decision.kind, decision.numbers).result()
+                    last = decision.cause is not None
+                    self.save(num_timesteps, draft, decision.kind, decision.numbers, last=last).result()
                 except (CkptsyncError, OSError):
                     if decision.cause is not None:  # the last chance; an earlier save has others, and it was told
                         raise
@@ -209,10 +239,16 @@ class Course:
             return decision.cause
 
     def save(
-        self, num_timesteps: int, draft: Callable[[], Draft], kind: str, numbers: Mapping[str, float]
+        self,
+        num_timesteps: int,
+        draft: Callable[[], Draft],
+        kind: str,
+        numbers: Mapping[str, float],
+        *,
+        last: bool = False,
     ) -> Future[Manifest]:
         """Begin a save for which training waits; see `Saver.save`."""
-        return self.saver.save(Order(num_timesteps, kind, draft, numbers, time.monotonic(), waits=True))
+        return self.saver.save(Order(num_timesteps, kind, draft, numbers, time.monotonic(), waits=True, last=last))
 
     def end(self, cause: str, num_timesteps: int, values: Mapping[str, Any]) -> None:
         """Write down how the scenario ended in this session, behind the last write."""

@@ -35,6 +35,7 @@ class Order:
         taken_at: when it was that moment, on the clock of `time.monotonic`.
         stall_seconds: how long training was held up for it before the order.
         waits: training also waits for the end of the save.
+        last: training has ended, so no later save can make up for this one.
     """
 
     num_timesteps: int
@@ -44,6 +45,7 @@ class Order:
     taken_at: float
     stall_seconds: float = 0.0
     waits: bool = False
+    last: bool = False
 
 
 class Saver:
@@ -110,7 +112,7 @@ class Saver:
             draft = order.draft()
             trained = round(self._trained_before + order.taken_at - self._begun, 3)
             metrics = {**order.numbers, **draft.metrics, "training_seconds": trained}
-            saved = self._keeper.write(replace(draft, metrics=metrics), order.kind)
+            saved = self._keeper.write(replace(draft, metrics=metrics), order.kind, last_chance=order.last)
             self._note(order, saved)
             if requested:
                 self._stop.save_answered()
@@ -123,7 +125,8 @@ class Saver:
         manifest = saved.manifest
         stall = order.stall_seconds + (saved.seconds if order.waits else 0.0)
         self.last_saved, self.saved_at = order.num_timesteps, order.taken_at
-        self.stall_seconds = stall if self.stall_seconds is None else max(stall, self.stall_seconds)
+        # The mean: what all saves together cost is what the interval between them goes by
+        self.stall_seconds = ((self.stall_seconds or 0.0) * self.count + stall) / (self.count + 1)
         self.write_seconds = max(saved.seconds, self.write_seconds)
         self._stop.reserve_seconds = max(self._stop.reserve_seconds, _SAVE_ALLOWANCE * saved.seconds)
         self.count += 1

@@ -132,7 +132,7 @@ class Trainer:
     def _begin(self) -> None:
         stored = self._stored
         if stored is None:
-            self._scenario.start(None)
+            self._scenario.start(None, self.model)
             return
         reasons = list(stored.reasons)
         if stored.state:
@@ -144,7 +144,7 @@ class Trainer:
             if self._scenario.seed is not None:
                 # Unlike the first session, so that it does not live through the same episodes again
                 self.model.set_random_seed((self._scenario.seed + self.model.num_timesteps) % (1 << 32))
-        self._scenario.start((fidelity, tuple(reasons)))
+        self._scenario.start((fidelity, tuple(reasons)), self.model)
         log(
             f"[CHECKPOINT] Resuming {self._scenario.name} at {self.model.num_timesteps:,} steps, fidelity {fidelity}"
             + (f" ({'; '.join(reasons)})" if reasons else "")
@@ -181,6 +181,7 @@ class Trainer:
             taken_at=kept.taken_at,
             stall_seconds=kept.seconds,
             waits=waits,
+            last=last,
         )
         kept.slot.write = self._scenario.course.saver.save(order)
         if last:

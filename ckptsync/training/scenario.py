@@ -213,13 +213,13 @@ class Scenario:
             self._announce(chosen)
         return self._chosen[0]
 
-    def start(self, fidelity: tuple[str, tuple[str, ...]] | None) -> Course:
-        """Begin the scenario's course in this session, once."""
+    def start(self, fidelity: tuple[str, tuple[str, ...]] | None, model: Any = None) -> Course:
+        """Begin the scenario's course in this session, once; see `Course` for the model."""
         if self._course is None:
             resume = self.resume()
             if resume is not None and resume.reasons and fidelity is not None:
                 fidelity = (fidelity[0], (*resume.reasons, *fidelity[1]))
-            self._course = Course(self._spec, self._around, self._chain_for(resume), resume, fidelity)
+            self._course = Course(self._spec, self._around, self._chain_for(resume), resume, fidelity, model)
         return self._course
 
     @property

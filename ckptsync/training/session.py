@@ -10,10 +10,9 @@ import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 from ..core import fsio, heads, sets
 from ..core.errors import CkptsyncError, ExitCode, UsageError
@@ -33,68 +32,22 @@ from ..core.session import (
     EventLog,
     SavePolicy,
     ScenarioSpec,
-    SessionSpec,
     read_events,
     read_spec_from_environment,
     write_session_info,
 )
 from ..core.summary import summarise, trained_seconds
 from .course import Surroundings
+from .disk import Disk
 from .host import current_host
 from .log import kept_in
+from .plan import Plan
 from .progress import Limits, SessionProgress, log
 from .resume import Resume
 from .scenario import Outcome, Scenario
 from .stop import REQUEST_NAME, StopWatch, session_started
 from .versions import current_versions
 from .writer import Chain
-
-_LOCAL_MARGIN_SECONDS = 5.0
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """What this session does, from its specification or from the script's own words."""
-
-    tree: TrainingTree
-    scenarios: tuple[ScenarioSpec, ...]
-    policy: SavePolicy
-    budget_seconds: float | None = None
-    margin_seconds: float = _LOCAL_MARGIN_SECONDS
-    max_steps: int | None = None
-    seed: int | None = None
-    params: Mapping[str, Any] = field(default_factory=dict)
-    quick: bool = False
-    spec: SessionSpec | None = None
-
-    @classmethod
-    def of(cls, spec: SessionSpec) -> _Plan:
-        return cls(
-            tree=TrainingTree(Path(spec.tree)),
-            scenarios=spec.scenarios,
-            policy=spec.save,
-            budget_seconds=spec.budget_seconds,
-            margin_seconds=spec.margin_seconds,
-            max_steps=spec.max_steps,
-            seed=spec.seed,
-            params=spec.params,
-            quick=spec.quick,
-            spec=spec,
-        )
-
-    def to_json(self) -> dict[str, Any]:
-        """Return what this session does, for people."""
-        return {
-            "tree": str(self.tree.root),
-            "scenarios": [asdict(scenario) for scenario in self.scenarios],
-            "save": asdict(self.policy),
-            "budget_seconds": self.budget_seconds,
-            "margin_seconds": self.margin_seconds,
-            "max_steps": self.max_steps,
-            "seed": self.seed,
-            "params": dict(self.params),
-            "quick": self.quick,
-        }
 
 
 class TrainingSession:
@@ -109,8 +62,15 @@ class TrainingSession:
         scenario: name of the one scenario.
         total_timesteps: its target, summed over all sessions.
         every_steps: a save at the first clean point at or after each multiple; None: not by steps.
-        every_seconds: a save when this long has passed since the last; None: not by time.
-        keep_last: how many of the newest sets are kept, besides the best and the final ones.
+        every_seconds: a save when this long has passed since the last; "auto": as long as the measured cost of a
+            save and `failure_seconds` make best; None: not by time.
+        keep_last: how many of the newest sets are kept, besides the best, milestones and the final ones.
+        save_best: also save when the mean reward is the best so far.
+        keep_best: how many of the sets with the highest mean reward are kept.
+        keep_every_steps: a save at the first clean point at or after each multiple, kept for ever; None: none such.
+        failure_seconds: for "auto": the expected time between two ends that come without warning.
+        max_overhead: for "auto": the largest share of the time that saves may hold training up.
+        max_output_bytes: how much the current folder may hold; None: what the disk holds.
         budget_seconds: the wall clock after which the session must have ended; None: unlimited.
         seed: for environments and models; None: not seeded.
     """
@@ -122,17 +82,33 @@ class TrainingSession:
         total_timesteps: int,
         *,
         every_steps: int | None = 10_000,
-        every_seconds: float | None = 180.0,
+        every_seconds: float | Literal["auto"] | None = 180.0,
         keep_last: int = 5,
+        save_best: bool = True,
+        keep_best: int = 1,
+        keep_every_steps: int | None = None,
+        failure_seconds: float = 12 * 3600.0,
+        max_overhead: float = 0.02,
+        max_output_bytes: int | None = None,
         budget_seconds: float | None = None,
         seed: int | None = None,
     ) -> None:
         self._set_up(
-            _Plan(
+            Plan(
                 tree=TrainingTree(Path(tree)),
                 scenarios=(ScenarioSpec(check_scenario(scenario), total_timesteps),),
-                policy=SavePolicy(every_steps, every_seconds, keep_last),
+                policy=SavePolicy(
+                    every_steps=every_steps,
+                    every_seconds=every_seconds,
+                    keep_last=keep_last,
+                    save_best=save_best,
+                    keep_best=keep_best,
+                    keep_every_steps=keep_every_steps,
+                    failure_seconds=failure_seconds,
+                    max_overhead=max_overhead,
+                ),
                 budget_seconds=budget_seconds,
+                max_output_bytes=max_output_bytes,
                 seed=seed,
             ),
             script=False,
@@ -164,14 +140,14 @@ class TrainingSession:
         session = cls.__new__(cls)
         spec = read_spec_from_environment()
         if spec is not None:
-            session._set_up(_Plan.of(spec), script=True)
+            session._set_up(Plan.of(spec), script=True)
             return session
         targets = scenarios or {scenario or _script_name(): total_timesteps}
         specs = tuple(ScenarioSpec(check_scenario(name), target) for name, target in targets.items())
-        session._set_up(_Plan(TrainingTree(Path(DEFAULT_TREE)), specs, SavePolicy(), seed=seed), script=True)
+        session._set_up(Plan(TrainingTree(Path(DEFAULT_TREE)), specs, SavePolicy(), seed=seed), script=True)
         return session
 
-    def _set_up(self, plan: _Plan, *, script: bool) -> None:
+    def _set_up(self, plan: Plan, *, script: bool) -> None:
         self.params: Mapping[str, Any] = plan.params
         self.quick = plan.quick
         self.seed = plan.seed
@@ -265,6 +241,7 @@ class TrainingSession:
             writer=self._stack.enter_context(ThreadPoolExecutor(1, "ckptsync-writer")),
             leave=self._leave_at_once,
             progress=self._stack.enter_context(closing(self._progress(deadline))),
+            disk=Disk(self._working, plan.max_output_bytes),
             alone=len(plan.scenarios) == 1,
         )
         if not self._stop.handles_signals:

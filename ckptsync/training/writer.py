@@ -22,14 +22,13 @@ from ..core.errors import CorruptError
 from ..core.heads import Best, Head, read_head, tree_scenarios, write_head
 from ..core.layout import TrainingTree
 from ..core.manifest import FileEntry, Manifest, Origin
-from ..core.policy import is_best
+from ..core.policy import SCORE, is_best
 from ..core.readers import ModelReport, read_model
 from ..core.session import SavePolicy
 from ..core.signature import Signature
+from .disk import Room
 from .resume import is_sound
 from .retention import retain
-
-SCORE = "ep_rew_mean"
 
 
 @dataclass(frozen=True)
@@ -118,6 +117,7 @@ class SetKeeper:
         policy: what to keep.
         parent: the set that the first one follows, or None.
         alone: whether the session has this one scenario only; then `best_model.zip` stands for it.
+        room: looks after the disk before each save; None: nobody does.
     """
 
     def __init__(
@@ -129,6 +129,7 @@ class SetKeeper:
         parent: Manifest | None,
         *,
         alone: bool = True,
+        room: Room | None = None,
     ) -> None:
         self._tree = tree
         self._folder = tree.checkpoints
@@ -136,25 +137,38 @@ class SetKeeper:
         self._chain = chain
         self._policy = policy
         self._alone = alone
+        self._room = room
         self.latest = parent
         self.best = self._known_best()
 
-    def write(self, draft: Draft, kind: str) -> Saved:
+    def write(self, draft: Draft, kind: str, *, last_chance: bool = False) -> Saved:
         """Seal a set, move the head to it, and remove what retention lets go.
 
+        Args:
+            draft: the set.
+            kind: one of the manifest's KINDS.
+            last_chance: training ends here, so on a tight disk older sets give way to this one.
+
         Raises:
-            StorageError: it cannot be written; the sets before it are untouched.
+            StorageError: it cannot be written, or would not fit; the sets before it are untouched, but for those
+                that it would have pushed out.
             CorruptError: what the model wrote is not sound (NaN among the weights); nothing is sealed.
         """
         started = time.monotonic()
         fsio.make_folder(self._folder)
+        if self._room is not None:
+            exports = self._exports(best=self._beats_best(draft.metrics.get(SCORE)), final=kind == "final")
+            self._room.make(
+                draft.num_timesteps, latest=self.latest, best=self.best, exports=exports, last_chance=last_chance
+            )
         manifest = self._standing_equal(draft) or self._seal(draft, kind)
         score = manifest.metrics.get(SCORE)
-        if score is not None and is_best(score, self.best.score if self.best else None):
+        if score is not None and self._beats_best(score):
             self.best = Best(manifest.stem, manifest.digest, score)
         write_head(self._tree, Head.of(manifest, self.best))
         self.latest = manifest
-        self._export(manifest, final=kind == "final")
+        is_the_best = self.best is not None and self.best.digest == manifest.digest
+        self._copy(manifest, self._exports(best=is_the_best, final=kind == "final"))
         self._write_metadata()
         removed = retain(
             self._folder, self._scenario, self._chain.lineage, self._policy, latest=self.latest, best=self.best
@@ -165,6 +179,9 @@ class SetKeeper:
         """Export the newest set as the final model, where no save was left to do at the target."""
         if self.latest is not None:
             self._copy(self.latest, [self._tree.final(self._scenario)])
+
+    def _beats_best(self, score: float | None) -> bool:
+        return is_best(score, self.best.score if self.best else None)
 
     def _known_best(self) -> Best | None:
         try:
@@ -228,12 +245,13 @@ class SetKeeper:
         finally:
             fsio.remove_file(probe)
 
-    def _export(self, manifest: Manifest, *, final: bool) -> None:
-        if self.best is not None and self.best.digest == manifest.digest:
-            only = self._alone and tree_scenarios(sets.scan(self._folder), self._folder) == [self._scenario]
-            self._copy(manifest, self._tree.best_exports(self._scenario, only=only))
-        if final:
-            self._copy(manifest, [self._tree.final(self._scenario)])
+    def _exports(self, *, best: bool, final: bool) -> list[Path]:
+        """Return where copies of a set's model are exported to."""
+        exports = []
+        if best:
+            only = self._alone and tree_scenarios(sets.scan(self._folder), self._folder) in ([], [self._scenario])
+            exports += self._tree.best_exports(self._scenario, only=only)
+        return [*exports, self._tree.final(self._scenario)] if final else exports
 
     def _copy(self, manifest: Manifest, targets: Sequence[Path]) -> None:
         for target in targets:
