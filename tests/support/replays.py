@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -149,7 +150,7 @@ class Shelf:
         path = self.folder / f"a_checkpoint_{self.made}_steps.replay.safetensors"
         fsio.write_file(path, members.state)
         rows = [names.check_segment("a", entry.path) for entry in segments]
-        assert all(later.start >= earlier.end for earlier, later in zip(rows, rows[1:], strict=False))
+        assert all(later.start >= earlier.end for earlier, later in pairwise(rows))
         return [FileEntry(path.name, "replay", path.stat().st_size, fsio.sha256_file(path)), *segments]
 
     def _share(self, segment: NewSegment) -> FileEntry:

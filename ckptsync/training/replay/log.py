@@ -2,13 +2,15 @@
 
     log = ReplayLog(buffer, folder, files, added)
     point = log.keep()                 training thread, at a clean point: copies the rows that are new
-    members = log.members(point)       any thread: what a set of that moment consists of, made from memory and segments
-    log.sealed(point, manifest.files)  after the seal: its rows are on disk, their memory is let go
+    members = log.members(point)       writer's thread: what a set of that moment consists of
+    log.sealed(point, manifest.files)  writer's thread, after the seal: memory of rows that are on disk is let go
     log.roll_back(point)               training thread: the live buffer is what it was at that moment
 
-The writer of sets does with `ReplayMembers`: `state` is its member of role `replay`; `segments` in their order, each
-`FileEntry` is referred to, each `NewSegment` is written into the scenario's folder of segments under the name that
-its rows and its digest give.
+What the writer does with the members, before it seals the manifest:
+
+    writer.add(<name>, "replay", members.state)
+    for segment in members.segments:   in this order into the manifest
+        writer.refer(segment) if it is a FileEntry, else writer.share(segment.start, segment.end, segment.write)
 
 Every row from the oldest in the ring to the newest is in a sealed segment or in the tail at every moment. So a
 point can be written or rolled back to whenever it comes to it, however many rows were overwritten since.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -13,7 +12,6 @@ from hypothesis import strategies as st
 pytestmark = pytest.mark.slow
 pytest.importorskip("stable_baselines3")
 
-from support import replays  # noqa: E402 - it imports torch
 from support.replays import KINDS, Feeder, Shelf, assert_same, log_of, make, snapshot  # noqa: E402
 
 steps = st.lists(
