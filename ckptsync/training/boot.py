@@ -120,7 +120,7 @@ class _Boot:
         budget, margin = self._spec.budget_seconds, self._spec.margin_seconds
         if budget is None:
             return None, None
-        passed = time.time() - self._started
+        passed = time.monotonic() - self._started
         asked = max(budget - margin / 2, budget / 2)
         return asked - passed, max(budget - margin / 4, (asked + budget) / 2) - passed
 
