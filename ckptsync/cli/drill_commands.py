@@ -21,6 +21,7 @@ from .text import Line, Part
 
 _LABEL = 17
 _WORDS = {Severity.BLOCKER: text.bad("FAIL"), Severity.WARNING: text.warn("warn"), Severity.NOTE: text.dim("note")}
+_ENDS = {SessionState.ERROR: "failed", SessionState.TIMED_OUT: "killed at its limit"}
 
 
 def drill(arguments: Namespace, output: Output) -> Answer:
@@ -50,9 +51,9 @@ def _rehearsed(report: DrillReport) -> Iterator[Line]:
 def _told(report: DrillReport) -> Iterator[Line]:
     yield text.strong(f"drill of {report.run} on {report.runner}")
     if report.first is not None:
-        yield _session("first session", report.first)
+        yield from _session("first session", report.first)
     if report.second is not None:
-        yield _session("second session", report.second)
+        yield from _session("second session", report.second)
     if report.measured.saves:
         yield from ("", text.strong("measured"))
         yield from _measured(report)
@@ -69,18 +70,18 @@ def _row(label: str, *parts: Part) -> Line:
     return [f"  {label:{_LABEL}}", *parts]
 
 
-def _session(label: str, seen: Observed) -> Line:
-    pieces = []
+def _session(label: str, seen: Observed) -> Iterator[Line]:
     for name, begun in seen.begun.items():
-        whence = f"resumed at {begun.num_timesteps:,} ({begun.resumed})" if begun.resumed else "from zero"
-        pieces.append(f"{name} {whence} to {seen.reached.get(name, 0):,} steps")
-    said = "; ".join(pieces) or "no step is known"
-    end = {SessionState.ERROR: "failed", SessionState.TIMED_OUT: "killed at its limit"}.get(seen.status.state, "")
+        whence = f"resumed at {begun.num_timesteps:,} steps ({begun.resumed})" if begun.resumed else "from zero"
+        yield _row(label, f"{name}: {whence}, reached {seen.reached.get(name, 0):,} steps")
+        label = ""
+    if not seen.begun:
+        yield _row(label, "no step is known")
     if seen.interrupted:
-        end = f"stopped in the middle, {text.duration(seen.stop_seconds)} after it was asked"
-    if seen.killed:
-        end = f"did not stop, killed {text.duration(seen.stop_seconds)} after it was asked"
-    return _row(label, said + (f"; {end}" if end else ""))
+        end = "did not stop, killed" if seen.killed else "stopped in the middle,"
+        yield _row("", f"{end} {_seconds(seen.stop_seconds)} after it was asked to")
+    elif seen.status.state in _ENDS:
+        yield _row("", text.bad(_ENDS[seen.status.state]))
 
 
 def _measured(report: DrillReport) -> Iterator[Line]:
@@ -92,8 +93,6 @@ def _measured(report: DrillReport) -> Iterator[Line]:
         yield _row("save", f"not timed{size}; {text.count(measured.saves, 'save')}")
     if measured.stall_seconds is not None:
         yield _row("longest stall", f"{_seconds(measured.stall_seconds)} that a save held training up")
-    if measured.stop_seconds is not None:
-        yield _row("stop", f"{_seconds(measured.stop_seconds)} from the request to the end of the session")
     if measured.fetch_seconds is not None:
         way = {"fetch": measured.fetch_seconds, "verify": measured.verify_seconds, "restore": measured.restore_seconds}
         yield _row("way home", ", ".join(f"{word} {_seconds(seconds)}" for word, seconds in way.items()))

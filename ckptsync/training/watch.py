@@ -1,4 +1,4 @@
-"""Run a script and note what would not survive a session elsewhere: files written outside, hosts spoken to.
+"""Run a script and note what a drill cannot see from outside: models read, files written elsewhere, hosts spoken to.
 
 `ckptsync drill` starts a script through this module. It looks through Python's audit events, so what a library
 writes or opens without Python goes unseen: the notes are hints, not proofs.
@@ -16,12 +16,13 @@ from typing import Any
 
 from ..core import jsonio
 from ..core.layout import DRILL_NOTES_NAME
+from ..core.names import MODEL_SUFFIX
+from ..core.session import SPEC_VARIABLE
 
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _MOST_NOTES = 50
 _NOWHERE = ("/dev", "/proc", "/sys")
 _LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1", "0.0.0.0", "")  # noqa: S104  # compared with, not bound to
-_USER = "ckptsync.training.session"  # imported by whoever uses TrainingSession
 
 
 def main(wrapper: str, script: str) -> None:
@@ -48,13 +49,21 @@ class _Notes:
         self._target = target
         self._allowed = [*_NOWHERE, *(os.path.realpath(folder) for folder in allowed)]
         self._hidden = f"{Path.home()}{os.sep}."  # caches and settings of libraries
+        self._spec = os.environ.get(SPEC_VARIABLE)  # read by whoever uses TrainingSession
         self._told: set[str] = set()
 
     def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event == "open":
             path, _mode, flags = arguments
-            if isinstance(flags, int) and flags & _WRITES and isinstance(path, str | bytes):
-                self._written(os.fsdecode(path))
+            if not isinstance(path, str | bytes | os.PathLike):
+                return
+            name = os.fsdecode(path)
+            if isinstance(flags, int) and flags & _WRITES:
+                self._written(name)
+            elif name == self._spec:
+                self._tell({"note": "session"})
+            elif name.endswith(MODEL_SUFFIX):
+                self._tell({"note": "read", "file": os.path.basename(name)})
         elif event == "os.mkdir":
             self._written(os.fsdecode(arguments[0]))
         elif event == "socket.connect":
@@ -66,8 +75,6 @@ class _Notes:
             name = os.fsdecode(host) if isinstance(host, str | bytes) else ""
             if name not in _LOCAL_HOSTS:
                 self._tell({"note": "network", "host": name})
-        elif event == "import" and arguments[0] == _USER:
-            self._tell({"note": "session"})
 
     def _written(self, path: str) -> None:
         whole = os.path.realpath(path)

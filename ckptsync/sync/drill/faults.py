@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ...core import names
 from ...core.errors import ExitCode
 from ...core.findings import Severity
 from ...runners.base import SessionState
@@ -33,6 +34,8 @@ CODES: dict[str, str] = {
     "network.used": "the script speaks to other machines",
 }
 _SHOWN = 3
+# What a session says of a scenario that SB3 does not train
+_OWN_LOOP = "a loop of its own"
 # A session may overshoot its steps by a rollout; more than its steps once again is no overshoot
 _OVERSHOOT = 2
 _SAVE_ALLOWANCE = 1.5
@@ -98,12 +101,9 @@ def of_second(seen: Observed) -> Iterator[Fault]:
     yield from _end(seen, "the second session")
     for scenario, origin in seen.spec.heads.items():
         begun = seen.begun.get(scenario)
-        behind = [
-            save for save in seen.saves if save.scenario == scenario and save.num_timesteps <= origin.num_timesteps
-        ]
         if begun is None and seen.crashed:
             continue
-        if begun is None or begun.resumed is None or behind:
+        if begun is None or begun.resumed is None or not _has_loaded(seen, scenario, origin.num_timesteps):
             yield _no_resume(seen, scenario, origin.num_timesteps)
             continue
         if seen.reached.get(scenario, 0) <= origin.num_timesteps and not seen.crashed:
@@ -116,6 +116,12 @@ def of_second(seen: Observed) -> Iterator[Fault]:
         if begun.resumed != "exact":
             yield from _fidelity(scenario, begun.resumed, begun.reasons, seen)
         yield from _steps(seen, scenario, origin.num_timesteps)
+
+
+def _has_loaded(seen: Observed, scenario: str, num_timesteps: int) -> bool:
+    """Whether the script has opened the model that it was given; TrainingSession says so itself."""
+    # A seeded script that begins from zero makes the very files of the first session once more
+    return seen.uses_session or names.model_name(names.checkpoint_stem(scenario, num_timesteps)) in seen.read
 
 
 def _end(seen: Observed, which: str) -> Iterator[Fault]:
@@ -238,12 +244,15 @@ def _fidelity(scenario: str, resumed: str, reasons: Sequence[str], seen: Observe
     if reasons and all("pickle" in reason for reason in reasons):
         return  # told by itself, with the attribute's name
     words = "; ".join(reasons) or "no reason is given"
-    hint = (
-        "with TrainingSession a resume is exact where the environment allows it"
-        if not seen.uses_session
-        else "what each reason means, and what can be done, stands on the page about exact resume"
-    )
-    yield Fault("resume.fidelity", Severity.WARNING, f"{scenario} went on with fidelity {resumed}: {words}", hint)
+    message = f"{scenario} went on with fidelity {resumed}: {words}"
+    if not seen.uses_session:
+        hint = "with TrainingSession a resume is exact where the environment allows it"
+    elif _OWN_LOOP in words:
+        yield Fault("resume.fidelity", Severity.NOTE, message, "what your loop saves and puts back is yours to know")
+        return
+    else:
+        hint = "what each reason means, and what can be done, stands on the page about exact resume"
+    yield Fault("resume.fidelity", Severity.WARNING, message, hint)
 
 
 def _steps(seen: Observed, scenario: str, head: int) -> Iterator[Fault]:

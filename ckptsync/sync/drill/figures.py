@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any
 
 from ...core.manifest import FIDELITIES
@@ -29,6 +30,8 @@ class Measured:
         start_seconds: of the second session outside its training: start, resume, end.
         steps_per_second: over the training of both sessions.
         clean_every: clean points are so many steps apart, as far as the saves tell.
+        own_interval: the most steps between two saves of a script that saves by itself; None with TrainingSession,
+            which saves as the run says.
         captured: the lowest fidelity of all sets.
         captured_reasons: why it is no higher.
         resumed: the lowest fidelity of the second session's resumes.
@@ -46,6 +49,7 @@ class Measured:
     start_seconds: float | None = None
     steps_per_second: float | None = None
     clean_every: int | None = None
+    own_interval: int | None = None
     captured: str | None = None
     captured_reasons: tuple[str, ...] = ()
     resumed: str | None = None
@@ -111,6 +115,7 @@ def measure(first: Observed, second: Observed | None, trip: TripSeconds | None) 
         start_seconds=_start_seconds(second) if second is not None else None,
         steps_per_second=_rate(seen),
         clean_every=_clean_every(saves),
+        own_interval=max(map(_widest_gap, seen)) if not first.uses_session else None,
         captured=_lowest(manifest.captured for manifest in sets),
         captured_reasons=_merged(manifest.captured_reasons for manifest in sets),
         resumed=_lowest(one.resumed for one in begun if one.resumed is not None),
@@ -121,15 +126,12 @@ def measure(first: Observed, second: Observed | None, trip: TripSeconds | None) 
 def project_run(run: RunConfig, measured: Measured) -> Projected:
     """Say what a kill loses at worst in a run with these settings, and whether a save fits into the margin."""
     rate, save_seconds = measured.steps_per_second, measured.save_seconds or 0.0
-    moment = Moment(1, 0, 0.0, stall_seconds=measured.stall_seconds or save_seconds, write_seconds=save_seconds)
-    seconds = save_interval(run.save, moment)
-    intervals = [run.save.every_steps] if run.save.every_steps else []
-    if seconds is not None and rate is not None:
-        intervals.append(math.ceil(seconds * rate))
-    if not intervals:
+    interval = measured.own_interval or _interval(run, measured)
+    if interval is None:
         return Projected(None, None, None, measured.save_seconds, run.margin_seconds)
-    interval = min(intervals)
-    lost = interval + (measured.clean_every or 1) - 1 + math.ceil((rate or 0.0) * save_seconds)
+    # A script that saves by itself has shown its whole interval, rollouts included
+    rollout = 0 if measured.own_interval else (measured.clean_every or 1) - 1
+    lost = interval + rollout + math.ceil((rate or 0.0) * save_seconds)
     return Projected(
         interval_steps=interval,
         lost_steps=lost,
@@ -137,6 +139,26 @@ def project_run(run: RunConfig, measured: Measured) -> Projected:
         save_seconds=measured.save_seconds,
         margin_seconds=run.margin_seconds,
     )
+
+
+def _interval(run: RunConfig, measured: Measured) -> int | None:
+    """Return how many steps lie between two saves by the run's settings, whichever is due first."""
+    rate, save_seconds = measured.steps_per_second, measured.save_seconds or 0.0
+    moment = Moment(1, 0, 0.0, stall_seconds=measured.stall_seconds or save_seconds, write_seconds=save_seconds)
+    seconds = save_interval(run.save, moment)
+    intervals = [run.save.every_steps] if run.save.every_steps else []
+    if seconds is not None and rate is not None:
+        intervals.append(math.ceil(seconds * rate))
+    return min(intervals, default=None)
+
+
+def _widest_gap(seen: Observed) -> int:
+    """Return the most steps between two saves, or a start and a save, of one scenario."""
+    gaps = [0]
+    for scenario, begun in seen.begun.items():
+        at = [begun.num_timesteps, *(save.num_timesteps for save in seen.saves if save.scenario == scenario)]
+        gaps += [later - earlier for earlier, later in pairwise(at)]
+    return max(gaps)
 
 
 def _lowest(fidelities: Iterable[str]) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ...core import names, sets
@@ -75,6 +76,7 @@ class Observed:
         warnings: what the session warned of.
         error: what ended its script, or None.
         uses_session: whether the script uses TrainingSession.
+        read: names of the model files that it opened.
         written: what it wrote outside its working folder.
         hosts: what it spoke to over a network.
         interrupted: it was asked to stop in the middle.
@@ -94,6 +96,7 @@ class Observed:
     warnings: Sequence[str]
     error: str | None
     uses_session: bool
+    read: Sequence[str]
     written: Sequence[str]
     hosts: Sequence[str]
     interrupted: bool = False
@@ -140,7 +143,7 @@ def observe(
     return Observed(
         spec=record.spec,
         status=status,
-        begun={event["scenario"]: _begun(event) for event in reversed(events) if event["event"] == "start"},
+        begun=_begun(event for event in events if event["event"] == "start"),
         reached=_reached(events),
         saves=saves,
         sealed=[manifest for manifest in sealed if manifest.digest not in given],
@@ -149,6 +152,7 @@ def observe(
         warnings=[str(event.get("message")) for event in events if event["event"] == "warning"],
         error=record.error,
         uses_session=any(note["note"] == "session" for note in notes),
+        read=[str(note.get("file")) for note in notes if note["note"] == "read"],
         written=[str(note.get("path")) for note in notes if note["note"] == "written"],
         hosts=[str(note.get("host")) for note in notes if note["note"] == "network"],
         interrupted=stop is not None,
@@ -171,14 +175,18 @@ def _save(event: Mapping[str, Any]) -> Save:
     )
 
 
-def _begun(event: Mapping[str, Any]) -> Begun:
-    fidelity = event.get("fidelity") or {}
-    return Begun(
-        num_timesteps=event["num_timesteps"],
-        resumed=fidelity.get("resumed") if event.get("resumed_from") else None,
-        reasons=tuple(fidelity.get("reasons", ())),
-        trained_seconds=float(event.get("training_seconds") or 0.0),
-    )
+def _begun(starts: Iterable[Mapping[str, Any]]) -> dict[str, Begun]:
+    begun: dict[str, Begun] = {}
+    for event in starts:  # of several starts of one scenario the first says what was resumed
+        fidelity = event.get("fidelity") or {}
+        first = Begun(
+            num_timesteps=event["num_timesteps"],
+            resumed=fidelity.get("resumed") if event.get("resumed_from") else None,
+            reasons=tuple(fidelity.get("reasons", ())),
+            trained_seconds=float(event.get("training_seconds") or 0.0),
+        )
+        begun.setdefault(event["scenario"], first)
+    return begun
 
 
 def _reached(events: Iterable[Mapping[str, Any]]) -> dict[str, int]:
@@ -190,7 +198,7 @@ def _reached(events: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     return reached
 
 
-def _models(folder: Any, sealed: set[str]) -> list[str]:
+def _models(folder: Path, sealed: set[str]) -> list[str]:
     """Files of models that no set holds, without the copies that ckptsync exports itself."""
     found = []
     for path in sorted(folder.rglob("*")):
