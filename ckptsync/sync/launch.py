@@ -14,11 +14,12 @@ from typing import Any
 
 from ..core import fsio, heads, sets
 from ..core.errors import CkptsyncError, LockedError
+from ..core.layout import TrainingTree
 from ..core.manifest import Manifest, Origin
 from ..core.pack import PACK_SUFFIX
 from ..core.session import SavePolicy, SessionSpec
 from ..core.sets import StoredSet
-from ..project.config import Project, RunConfig
+from ..project.config import Project, RunConfig, changed_policy
 from ..project.lineage import SessionRecord, next_generation, next_lineage, next_session
 from ..runners.base import Runner, SessionHandle, Submission
 from .beginning import Beginning, choose_beginning
@@ -27,8 +28,9 @@ from .ledgers import find_record, known_records, open_ledger
 from .packing import staging, write_packs
 from .quarantine import move_to_quarantine
 from .reporting import Reporter
+from .room import ScenarioRoom, rooms
 from .runners import runner_for
-from .treework import renew_exports
+from .treework import head_in_file, renew_exports
 
 PLAN_SCHEMA = "ckptsync.launch-plan/1"
 # A quick session saves so many times, however short it is
@@ -45,6 +47,7 @@ class LaunchOptions:
         fresh: begin from zero; the old sets move to the attic.
         runner: another runner than the run's.
         set: parameters for the script, over those of the run.
+        save: when to save and what to keep in this session, by the keys of the configuration.
         seed: another seed than the run's.
     """
 
@@ -53,6 +56,7 @@ class LaunchOptions:
     fresh: bool = False
     runner: str | None = None
     set: Mapping[str, Any] = field(default_factory=dict)
+    save: Mapping[str, Any] = field(default_factory=dict)
     seed: int | None = None
 
 
@@ -70,6 +74,7 @@ class LaunchPlan:
         fell_back: a broken head was passed over.
         script: the bundle; empty when there is nothing to train.
         beginnings: what was judged on the way.
+        rooms: what the checkpoints will need on the disk here.
     """
 
     spec: SessionSpec
@@ -81,6 +86,7 @@ class LaunchPlan:
     fell_back: bool = False
     script: bytes = b""
     beginnings: tuple[Beginning, ...] = ()
+    rooms: tuple[ScenarioRoom, ...] = ()
 
     @property
     def bundle_bytes(self) -> int:
@@ -104,6 +110,7 @@ class LaunchPlan:
                 scenario: {"set": start[0], "num_timesteps": start[1]} if start else None
                 for scenario, start in self.resumes.items()
             },
+            "disk": [room.to_json() for room in self.rooms],
             "notes": list(self.notes),
         }
 
@@ -125,6 +132,7 @@ def plan(project: Project, run: RunConfig, options: LaunchOptions) -> LaunchPlan
         CorruptError, NothingFoundError, IncompatibleError: there is something to start from and nothing
             that can be used; see `choose_beginning`.
         UsageError: there is no such runner.
+        ConfigError: a key or value of `options.save` is wrong.
     """
     name = options.runner or run.runner
     runner_for(project, name)  # a wrong name is told before anything is planned
@@ -142,17 +150,23 @@ def plan(project: Project, run: RunConfig, options: LaunchOptions) -> LaunchPlan
         beginning.manifest is not None and beginning.manifest.num_timesteps >= scenario.total_timesteps
         for beginning, scenario in zip(beginnings, run.scenarios, strict=True)
     )
+    ahead = () if reached else rooms(project, run, spec.save, stored, fresh=bool(why_fresh))
     inputs = [s.manifest for b in beginnings for s in (b.start, b.best) if s is not None and s.manifest is not None]
     return LaunchPlan(
         spec=spec,
         runner=name,
         inputs=tuple((manifest.stem + PACK_SUFFIX, manifest) for manifest in inputs),
         resumes={b.scenario: (b.manifest.stem, b.manifest.num_timesteps) if b.manifest else None for b in beginnings},
-        notes=(*why_fresh, *(note for beginning in beginnings for note in beginning.notes)),
+        notes=(
+            *why_fresh,
+            *(note for beginning in beginnings for note in beginning.notes),
+            *(note for room in ahead for note in room.notes),
+        ),
         reached=reached,
         fell_back=any(beginning.broken or _passed_over(project, run, beginning) for beginning in beginnings),
         script=b"" if reached else _bundle(project, run, spec),
         beginnings=tuple(beginnings),
+        rooms=ahead,
     )
 
 
@@ -223,7 +237,8 @@ def _spec(
         max_steps=options.steps or (run.quick_steps if options.quick else None),
         budget_seconds=run.budget_seconds,
         margin_seconds=run.margin_seconds,
-        save=_quick_saves(run) if options.quick else run.save,
+        save=changed_policy(_quick_saves(run) if options.quick else run.save, options.save, "--save"),
+        max_output_bytes=run.max_output_bytes,
         seed=run.seed if options.seed is None else options.seed,
         script=run.script,
     )
@@ -289,13 +304,11 @@ def _set_broken_aside(project: Project, run: RunConfig, plan: LaunchPlan, report
         passed_over = bool(beginning.broken) or _passed_over(project, run, beginning)
         if beginning.manifest is None or not passed_over:
             continue
+        # The head first, so that it never names a set that is gone
+        heads.write_head(tree, heads.Head.of(beginning.manifest, _kept_best(tree, beginning)))
         for stored, findings in beginning.broken:
             folder = move_to_quarantine(project, stored, findings)
             reporter.warn(f"{stored.stem} is broken; it lies in {folder} now, with the reason")
-        best = beginning.best.manifest if beginning.best is not None else None
-        before = heads.standing(tree, sets.scan(tree.checkpoints), beginning.scenario).head
-        kept = before.best if before is not None and best is not None else None
-        heads.write_head(tree, heads.Head.of(beginning.manifest, kept))
         renew_exports(tree)
         open_ledger(project).append(
             "fallback",
@@ -305,6 +318,12 @@ def _set_broken_aside(project: Project, run: RunConfig, plan: LaunchPlan, report
             head=beginning.manifest.stem,
             broken=[stored.stem for stored, _ in beginning.broken],
         )
+
+
+def _kept_best(tree: TrainingTree, beginning: Beginning) -> heads.Best | None:
+    before = head_in_file(tree, beginning.scenario)
+    good = [s.manifest.digest for s in (beginning.start, beginning.best) if s is not None and s.manifest is not None]
+    return before.best if before is not None and before.best is not None and before.best.digest in good else None
 
 
 def submit(

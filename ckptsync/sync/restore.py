@@ -15,7 +15,7 @@ from ..core.layout import TrainingTree
 from ..core.units import size_text
 from ..project.config import Project
 from .ledgers import find_record, open_ledger
-from .quarantine import copy_to_quarantine, move_to_quarantine
+from .quarantine import copy_to_quarantine
 from .receipts import Moved, RestoreReceipt
 from .reporting import Reporter
 from .restore_plan import RestorePlan, ScenarioPlan, plan_restore
@@ -55,10 +55,9 @@ def apply(project: Project, plan: RestorePlan, reporter: Reporter) -> RestoreRec
             for stored, findings in part.refused:
                 folder = copy_to_quarantine(project, stored, findings)
                 reporter.warn(f"refused {stored.stem}: {findings[0]}; it lies in {folder}, with the reason")
-            for stored, findings in part.heal:
-                folder = move_to_quarantine(project, stored, findings)
-                reporter.warn(f"{stored.stem} of the training tree is damaged: {findings[0]}; it lies in {folder} now")
-        _add_sets(plan, tree)
+        hashed: sets.Hashed = {}
+        _heal_sets(project, plan, tree, reporter, hashed)
+        _add_sets(plan, tree, hashed)
         for part in plan.scenarios.values():
             if part.head_to is not None and part.head_to != head_in_file(tree, part.scenario):
                 heads.write_head(tree, part.head_to)
@@ -156,8 +155,21 @@ def _tell(plan: RestorePlan, reporter: Reporter) -> None:
             reporter.warn(f"{names.printable(part.scenario)}: {note}")
 
 
-def _add_sets(plan: RestorePlan, tree: TrainingTree) -> None:
-    hashed: sets.Hashed = {}
+def _heal_sets(
+    project: Project, plan: RestorePlan, tree: TrainingTree, reporter: Reporter, hashed: sets.Hashed
+) -> None:
+    for part in plan.scenarios.values():
+        for stored, findings in part.heal:
+            folder = copy_to_quarantine(project, stored, findings)
+            reporter.warn(
+                f"{stored.stem} of the training tree was damaged: {findings[0]}; it lies in {folder}, and a sound copy "
+                "is in its place"
+            )
+            for manifest in (m for m in part.copies if m == stored.manifest):
+                sets.heal_set(plan.source[manifest.digest], manifest, tree.checkpoints, folder, hashed=hashed)
+
+
+def _add_sets(plan: RestorePlan, tree: TrainingTree, hashed: sets.Hashed) -> None:
     for part in plan.scenarios.values():
         for manifest in part.copies:
             standing = sets.find(tree.checkpoints, manifest.stem)

@@ -9,8 +9,9 @@ import pytest
 from support import disks, figures
 from support.crashcases import Case, assert_sound
 from support.crashpoints import Ack, Strike
-from support.projects import Script, ScriptedRunner, Told, make_project
+from support.projects import Script, ScriptedRunner, Told, make_project, seal_set
 from support.strikes import Sweep, strikes
+from support.toysets import segment_entry
 
 from ckptsync.core import fsio, heads, sets
 from ckptsync.core.errors import NothingFoundError, StorageError
@@ -24,7 +25,7 @@ from ckptsync.sync.ledgers import find_record, open_ledger
 def lay(root: Path) -> None:
     """Two sessions: the first is restored (head at 200), the second fetched (sets up to 400)."""
     project = make_project(root)
-    away = ScriptedRunner(root.parent / "away", Script(), lambda session: find_record(project, session).spec)
+    away = ScriptedRunner(root.parent / "away", Script(rows=100), lambda session: find_record(project, session).spec)
     runners.RUNNERS["scripted"] = lambda _project, _settings: away
     try:
         for session in ("a/s0001", "a/s0002"):
@@ -106,7 +107,86 @@ def undoing() -> Case:
     return Case("undo", prepare, operate, lambda root, acked: check(root, acked, old=400, new=200), complete)
 
 
-CASES = pytest.mark.parametrize("case", [restoring(), undoing()], ids=lambda case: case.name)
+# What a healing case finds damaged: the head's model, and a segment that all sets of the tree share
+_DAMAGED = ("a_checkpoint_400_steps.zip", segment_entry("a", 100, 200).path)
+
+
+def healing() -> Case:
+    """`ckptsync restore` of a tree whose files are damaged: the head's set is there all the time."""
+
+    def prepare(root: Path) -> None:
+        lay(root)
+        _restore(root)
+        for name in _DAMAGED:
+            path = root / "data/models/checkpoints" / name
+            path.write_bytes(b"x" * path.stat().st_size)
+
+    def operate(root: Path, ack: Ack) -> None:
+        _restore(root)
+        ack("restored")
+
+    def look(root: Path, acked: list[str]) -> None:
+        project = load_project(root, environ={})
+        tree = project.tree(project.run(None))
+        found = {s.num_timesteps: s.manifest for s in sets.scan(tree.checkpoints)}
+        assert list(found) == [300, 400]
+        head = heads.read_head(tree, "a")
+        assert (head and head.digest) == (found[400] and found[400].digest)
+        wrong = {
+            f.subject for manifest in found.values() if manifest for f in sets.check_files(tree.checkpoints, manifest)
+        }
+        assert wrong <= (set() if acked else set(_DAMAGED))
+        open_ledger(project).entries()
+
+    def complete(root: Path) -> None:
+        look(root, ["restored"])
+        [kept] = {path.read_bytes() for path in (root / ".ckptsync/quarantine").rglob(_DAMAGED[0])}
+        assert set(kept) == {ord("x")}
+
+    return Case("heal", prepare, operate, look, complete)
+
+
+def exchanging() -> Case:
+    """`ckptsync restore --session` where the head is another set of the same N.
+
+    Sets of one N have the same files' names, so for a moment the head names a set that is in the attic already; the
+    same command completes it.
+    """
+
+    def prepare(root: Path) -> None:
+        lay(root)
+        project = load_project(root, environ={})
+        tree = project.tree(project.run(None))
+        mine = seal_set(tree.checkpoints, 400, seed=99, generation=9, rows=[200, 300, 400])
+        heads.write_head(tree, heads.Head.of(mine))
+
+    def operate(root: Path, ack: Ack) -> None:
+        project = load_project(root, environ={})
+        plan = restore.plan_restore(project, project.run(None), "a/s0002")
+        restore.apply(project, plan, Told())
+        ack("restored")
+
+    def look(root: Path, acked: list[str]) -> None:
+        project = load_project(root, environ={})
+        tree = project.tree(project.run(None))
+        places = [tree.checkpoints, *(tree.attic / name for name in fsio.list_names(tree.attic))]
+        for place in places:
+            assert_sound(place)
+        kept = [s.manifest for place in places for s in sets.scan(place) if s.num_timesteps == 400]
+        assert {9} <= {manifest.generation for manifest in kept if manifest is not None}
+        head = heads.read_head(tree, "a")
+        assert head is not None
+        assert head.generation == 2 or not acked
+        open_ledger(project).entries()
+
+    def complete(root: Path) -> None:
+        look(root, ["restored"])
+        assert steps_in(root) == [300, 400]
+
+    return Case("exchange", prepare, operate, look, complete)
+
+
+CASES = pytest.mark.parametrize("case", [restoring(), undoing(), healing(), exchanging()], ids=lambda case: case.name)
 
 
 @pytest.mark.slow

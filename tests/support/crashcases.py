@@ -6,7 +6,7 @@ must bring it to its end.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,8 +68,12 @@ def assert_sound(folder: Path, *, plain: frozenset[str] = frozenset()) -> None:
         assert stored.state is not SetState.TORN
         if stored.manifest is not None:
             owned |= {entry.path for entry in stored.manifest.files} | {stored.stem + names.MANIFEST_SUFFIX}
-    left = {name for name in fsio.list_names(folder) if not name.endswith(names.HEAD_SUFFIX)} - owned
+    left = {name for name in _files_in(folder) if not name.endswith(names.HEAD_SUFFIX)} - owned
     assert not left, f"nobody owns {sorted(left)}"
+
+
+def _files_in(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
 
 
 def assert_head(tree: TrainingTree, allowed: set[str | None]) -> None:
@@ -93,16 +97,21 @@ def sealed_at(tree: TrainingTree, num_timesteps: int) -> Manifest | None:
     return sets.read_manifest(path) if path.exists() else None
 
 
+def rows_at(num_timesteps: int, each: int) -> Sequence[int]:
+    """Where the segments of the set at N begin and end: the last two, of so many rows each; none for 0."""
+    return range(0, num_timesteps + 1, each)[-3:] if each else ()
+
+
 # Save: a set, the head, the export, the metadata, retention
 
 
-def _save(root: Path, num_timesteps: int, ack: Ack, members: int) -> None:
+def _save(root: Path, num_timesteps: int, ack: Ack, members: int, each: int) -> None:
     tree = tree_of(root)
     fsio.make_folder(tree.checkpoints)
     with fsio.locked(tree.lock, what="the tree"):
         sets.sweep(tree.checkpoints)
         manifest = sealed_at(tree, num_timesteps) or write_set(
-            tree.checkpoints, "cartpole", num_timesteps, members=members
+            tree.checkpoints, "cartpole", num_timesteps, members=members, rows=rows_at(num_timesteps, each)
         )
         ack(manifest.stem)
         heads.write_head(tree, Head.of(manifest))
@@ -114,15 +123,16 @@ def _save(root: Path, num_timesteps: int, ack: Ack, members: int) -> None:
             sets.remove_set(tree.checkpoints, next(m for m in stored if m.stem == gone))
 
 
-def _lay(root: Path, steps: range, members: int) -> None:
+def _lay(root: Path, steps: range, members: int, each: int = 0) -> None:
     tree = tree_of(root)
     for num_timesteps in steps:
-        manifest = write_set(tree.checkpoints, "cartpole", num_timesteps, members=members)
+        rows = rows_at(num_timesteps, each)
+        manifest = write_set(tree.checkpoints, "cartpole", num_timesteps, members=members, rows=rows)
         heads.write_head(tree, Head.of(manifest))
 
 
-def save(*, before: int, members: int) -> Case:
-    """Save at N with some sets before it, of which two are kept."""
+def save(*, before: int, members: int, each: int = 0) -> Case:
+    """Save at N with some sets before it, of which two are kept; each set with two segments of `each` rows."""
     last, new = before * 100, (before + 1) * 100
     old_head = stem(last) if before else None
 
@@ -145,19 +155,23 @@ def save(*, before: int, members: int) -> Case:
         assert metadata.read_metadata(tree) is not None
 
     return Case(
-        f"save {members} files, {before} before",
-        lambda root: _lay(root, range(100, last + 1, 100), members),
-        lambda root, ack: _save(root, new, ack, members),
+        f"save {members} files, {before} before" + _with_segments(each),
+        lambda root: _lay(root, range(100, last + 1, 100), members, each),
+        lambda root, ack: _save(root, new, ack, members, each),
         check,
         complete,
     )
 
 
+def _with_segments(each: int) -> str:
+    return ", with segments" if each else ""
+
+
 # Remove, copy, move
 
 
-def remove(members: int) -> Case:
-    """Remove one of two sets."""
+def remove(members: int, each: int = 0) -> Case:
+    """Remove one of two sets, and the segments that the other does not need."""
 
     def operate(root: Path, ack: Ack) -> None:
         tree = tree_of(root)
@@ -176,11 +190,15 @@ def remove(members: int) -> Case:
         assert stems(tree_of(root).checkpoints) == {stem(200)}
 
     return Case(
-        f"remove {members} files", lambda root: _lay(root, range(100, 201, 100), members), operate, check, complete
+        f"remove {members} files" + _with_segments(each),
+        lambda root: _lay(root, range(100, 201, 100), members, each),
+        operate,
+        check,
+        complete,
     )
 
 
-def copy(*, members: int, link: bool) -> Case:
+def copy(*, members: int, link: bool, each: int = 0) -> Case:
     """Bring a set into another folder."""
 
     def operate(root: Path, ack: Ack) -> None:
@@ -201,10 +219,16 @@ def copy(*, members: int, link: bool) -> Case:
         check(root, ["copied"])
 
     name = "link" if link else "copy"
-    return Case(f"{name} {members} files", lambda root: _lay(root, range(100, 101), members), operate, check, complete)
+    return Case(
+        f"{name} {members} files" + _with_segments(each),
+        lambda root: _lay(root, range(100, 101), members, each),
+        operate,
+        check,
+        complete,
+    )
 
 
-def move(members: int) -> Case:
+def move(members: int, each: int = 0) -> Case:
     """Move a set to the attic: it is in one place or in both, never in none."""
 
     def operate(root: Path, ack: Ack) -> None:
@@ -227,7 +251,11 @@ def move(members: int) -> Case:
         check(root, ["moved"])
 
     return Case(
-        f"move {members} files", lambda root: _lay(root, range(100, 201, 100), members), operate, check, complete
+        f"move {members} files" + _with_segments(each),
+        lambda root: _lay(root, range(100, 201, 100), members, each),
+        operate,
+        check,
+        complete,
     )
 
 
@@ -327,14 +355,16 @@ def seal_in_place() -> Case:
     return Case("seal in place", prepare, operate, check, lambda root: check(root, ["sealed"]))
 
 
-def bring_home(*, count: int, members: int) -> Case:
+def bring_home(*, count: int, members: int, each: int = 0) -> Case:
     """What restore does: add sets, then move the head. Before that the tree is the old one, after it the new one."""
     new = [stem(100 * (2 + number)) for number in range(count)]
 
     def prepare(root: Path) -> None:
-        _lay(root, range(100, 101), members)
+        _lay(root, range(100, 101), members, each)
         for number in range(count):
-            write_set(root / "session", "cartpole", 100 * (2 + number), members=members, generation=2)
+            steps = 100 * (2 + number)
+            rows = rows_at(steps, each)
+            write_set(root / "session", "cartpole", steps, members=members, generation=2, rows=rows)
 
     def operate(root: Path, ack: Ack) -> None:
         tree = tree_of(root)
@@ -360,7 +390,11 @@ def bring_home(*, count: int, members: int) -> Case:
         assert_sound(root / "session")
 
     return Case(
-        f"bring home {count} sets of {members}", prepare, operate, check, lambda root: check(root, [*new, "head"])
+        f"bring home {count} sets of {members}" + _with_segments(each),
+        prepare,
+        operate,
+        check,
+        lambda root: check(root, [*new, "head"]),
     )
 
 
@@ -372,7 +406,9 @@ def sweep() -> Case:
         _lay(root, range(200, 201), 2)
         removed = write_set(tree.checkpoints, "cartpole", 100, members=3)
         (tree.checkpoints / f"{removed.stem}.manifest.json").rename(tree.checkpoints / f"{removed.stem}.deleting")
-        sets.SetWriter(tree.checkpoints, stem(300), [f"{stem(300)}.zip", f"{stem(300)}.resume.safetensors"])
+        writer = sets.SetWriter(tree.checkpoints, stem(300), [f"{stem(300)}.zip", f"{stem(300)}.resume.safetensors"])
+        writer.share(0, 100, lambda file: void(file.write(b"rows that no manifest names")))
+        writer.share(100, 200, lambda file: void(file.write(b"and more of them")))
         (tree.checkpoints / f"{stem(300)}.zip").write_bytes(b"half a set")
         (tree.checkpoints / names.temporary_name(f"{stem(300)}.resume.safetensors", "0123abcd")).write_bytes(b"ha")
 
@@ -437,11 +473,24 @@ def ledger() -> Case:
 
 
 # A second each at most, all points: for every check before a commit
-QUICK = (remove(2), copy(members=1, link=True), head_alone(), seal_in_place(), move_plain(), sweep(), events())
+QUICK = (
+    remove(2),
+    remove(1, each=50),
+    copy(members=1, link=True),
+    head_alone(),
+    seal_in_place(),
+    move_plain(),
+    sweep(),
+    events(),
+)
 SMALL = (
     *QUICK,
     save(before=0, members=2),
     save(before=3, members=2),
+    save(before=3, members=2, each=100),
+    copy(members=1, link=False, each=100),
+    move(1, each=50),
+    bring_home(count=2, members=1, each=100),
     copy(members=2, link=False),
     move(2),
     move_corrupt(),
@@ -454,6 +503,11 @@ LARGE = (
     *(copy(members=members, link=link) for members in (2, 3, 4) for link in (False, True)),
     *(move(members) for members in (1, 3, 4)),
     *(bring_home(count=count, members=members) for count in (1, 3, 8) for members in (1, 3, 4)),
+    *(save(before=before, members=2, each=each) for before in (0, 1, 3, 6) for each in (10, 100)),
+    *(remove(2, each=each) for each in (10, 100)),
+    *(copy(members=2, link=link, each=each) for link in (False, True) for each in (10, 100)),
+    *(move(2, each=each) for each in (10, 100)),
+    *(bring_home(count=count, members=2, each=each) for count in (1, 4) for each in (10, 100)),
 )
 
 

@@ -11,7 +11,7 @@ from .. import fsio, names
 from ..errors import CorruptError
 from ..manifest import MAX_MANIFEST_BYTES, FileEntry, Manifest
 from . import segments
-from .stored import Hashed, SetState, StoredSet, members, read_manifest
+from .stored import Hashed, SetState, StoredSet, check_file, is_regular, members, read_manifest
 from .writing import SetWriter, complete
 
 
@@ -51,6 +51,34 @@ def copy_set(
     except BaseException:
         writer.abandon()
         raise
+
+
+def heal_set(source: Path, manifest: Manifest, target: Path, kept: Path, *, hashed: Hashed | None = None) -> None:
+    """Replace the damaged files of a set by those of a sound copy of it; the set is there all the time.
+
+    Args:
+        source: the folder of the sound copy.
+        manifest: the manifest of both.
+        target: the folder of the damaged set.
+        kept: a folder for what has to leave its place; damaged regular files have a second name already.
+        hashed: segments that were hashed a moment ago; filled on the way.
+
+    Raises:
+        CorruptError: a file of the copy disagrees with the manifest too.
+    """
+    known: Hashed = {} if hashed is None else hashed
+    for entry in manifest.files:
+        if check_file(target, entry, known) is None:
+            continue
+        place = fsio.safe_join(target, entry.path)
+        if os.path.lexists(place) and not is_regular(place):
+            fsio.make_folder((kept / entry.path).parent)
+            fsio.rename(place, kept / entry.path)
+        fsio.make_folder(place.parent)
+        digest = fsio.copy_file(
+            fsio.safe_join(source, entry.path), place, size_bytes=entry.size_bytes, digest=entry.digest
+        )
+        known[place] = digest
 
 
 def remove_set(folder: Path, manifest: Manifest) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from .. import fsio, names
 from ..errors import CorruptError
 from ..manifest import FileEntry, ManifestError
-from .stored import Hashed, check_file, read_manifest
+from .stored import Hashed, check_file, is_regular, read_manifest
 
 
 def present(folder: Path, scenario: str) -> list[str]:
@@ -25,13 +25,13 @@ def present(folder: Path, scenario: str) -> list[str]:
     if (folder / base).is_symlink():
         return []
     found = [name for name in fsio.list_names(folder / base) if names.parse_segment(name) is not None]
-    return [f"{base}/{name}" for name in found if _is_regular(folder / base / name)]
+    return [f"{base}/{name}" for name in found if is_regular(folder / base / name)]
 
 
 def strange(folder: Path, entries: Iterable[FileEntry]) -> list[str]:
     """Return the paths of those segments in whose place something lies that is no regular file."""
     base = {entry.path: fsio.safe_join(folder, entry.path) for entry in entries}
-    return [path for path, place in base.items() if os.path.lexists(place) and not _is_regular(place)]
+    return [path for path, place in base.items() if os.path.lexists(place) and not is_regular(place)]
 
 
 def scenarios(folder: Path) -> list[str]:
@@ -51,7 +51,7 @@ def require(folder: Path, entry: FileEntry) -> None:
         CorruptError: it is not.
     """
     path = fsio.safe_join(folder, entry.path)
-    size = path.stat().st_size if _is_regular(path) else None
+    size = path.stat().st_size if is_regular(path) else None
     if size != entry.size_bytes:
         found = "nothing of that kind" if size is None else f"{size} bytes"
         raise CorruptError(
@@ -78,7 +78,7 @@ def bring(source: Path, entry: FileEntry, target: Path, *, link: bool, hashed: H
     if link and not os.path.lexists(place):
         fsio.link_or_copy(origin, place)
         return
-    if link and _is_regular(place) and place.stat().st_size == entry.size_bytes:
+    if link and is_regular(place) and place.stat().st_size == entry.size_bytes:
         return
     if check_file(target, entry, hashed) is None:
         return
@@ -155,7 +155,3 @@ def _stems(folder: Path, scenario: str, suffix: str) -> list[str]:
 def _steps(stem: str) -> int:
     parts = names.parse_stem(stem)
     return parts.num_timesteps if parts is not None else 0
-
-
-def _is_regular(path: Path) -> bool:
-    return path.is_file() and not path.is_symlink()

@@ -127,8 +127,13 @@ def newest(stored: Iterable[StoredSet], scenario: str) -> list[StoredSet]:
 def members(folder: Path, stem: str) -> tuple[list[str], list[str]]:
     """Return the names that belong to a stem: those of regular files, and those of anything else that took their place."""
     found = [name for name in fsio.list_names(folder) if name.startswith(stem + ".")]
-    regular = {name for name in found if (folder / name).is_file() and not (folder / name).is_symlink()}
+    regular = {name for name in found if is_regular(folder / name)}
     return [name for name in found if name in regular], [name for name in found if name not in regular]
+
+
+def is_regular(path: Path) -> bool:
+    """Whether a path is a regular file, and no link to one."""
+    return path.is_file() and not path.is_symlink()
 
 
 def check_files(folder: Path, manifest: Manifest, hashed: Hashed | None = None) -> tuple[Finding, ...]:
@@ -149,7 +154,7 @@ def check_file(folder: Path, entry: FileEntry, hashed: Hashed | None = None) -> 
         path = fsio.safe_join(folder, entry.path)
     except UnsafePathError as error:
         return blocker("path.special-file", entry.path, actual=error.message)
-    if path.is_symlink() or (path.exists() and not path.is_file()):
+    if os.path.lexists(path) and not is_regular(path):
         return blocker("path.special-file", entry.path)
     if not path.exists():
         return blocker("file.missing", entry.path, hint="run 'ckptsync fetch' again, or use an older set")

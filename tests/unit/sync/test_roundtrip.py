@@ -505,7 +505,7 @@ def test_what_was_healed_stays_when_the_restore_is_undone(bench):
     _flipped(bench.tree.checkpoints / "a_checkpoint_400_steps.zip")
     receipt = restore.apply(bench.project, restore.plan_restore(bench.project, bench.run), bench.told)
     assert [stem for stem, _ in receipt.scenarios["a"].healed] == ["a_checkpoint_400_steps"]
-    assert "a_checkpoint_400_steps of the training tree is damaged" in bench.told.text
+    assert "a_checkpoint_400_steps of the training tree was damaged" in bench.told.text
     restore.undo(bench.project, bench.run)
     assert head(bench).num_timesteps == 200
     assert verify.verify_run(bench.project, bench.run).exit_code == 0
