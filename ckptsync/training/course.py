@@ -268,6 +268,6 @@ class Course:
         log(f"[TRAIN] {self._spec.name} stops at {num_timesteps:,}/{self._spec.total_timesteps:,} steps: {cause}")
 
     @property
-    def sealed(self) -> str | None:
-        """Digest of the newest sealed set's manifest, or None; to be read when no write is under way."""
-        return self._keeper.latest.digest if self._keeper.latest else None
+    def newest(self) -> Manifest | None:
+        """The newest sealed set, or None; to be read when no write is under way."""
+        return self._keeper.latest

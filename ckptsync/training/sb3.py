@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import CkptsyncError, UsageError
-from ..core.policy import SCORE
 from .callback_state import CallbackState, environments
 from .callbacks import SessionCallback, StopTraining, as_callback
 from .capture import put_back_generators, put_back_objects
 from .environment import EnvironmentCapture
 from .metrics import ModelNumbers
 from .progress import log
+from .replay import ReplayLog
 from .saver import Order
 from .sb3_model import load_tensors, signature_of
 from .snapshot import Snapshots
@@ -71,7 +71,9 @@ class Trainer:
         self._callback_state = CallbackState(user)
         self._chains = {"training": model.get_env(), **environments(user)}
         self._environment = EnvironmentCapture(self._chains)
-        self._snapshots = Snapshots(model, self._chains, self._environment, self._callback_state)
+        self._snapshots = Snapshots(
+            model, self._chains, self._environment, self._callback_state, self._replay_log(model)
+        )
         self._cause, self._ended = None, False
         if model.num_timesteps >= target:
             self._begin()
@@ -89,6 +91,18 @@ class Trainer:
                 if cause != "signal" or isinstance(error, KeyboardInterrupt):
                     raise
             return self._end(self._cause or "callback")
+
+    def _replay_log(self, model: Any) -> ReplayLog | None:
+        buffer = getattr(model, "replay_buffer", None)
+        if buffer is None:
+            return None
+        latest = self._scenario.newest()
+        return ReplayLog(
+            buffer,
+            self._scenario.surroundings.tree.checkpoints,
+            latest.files if latest is not None else (),
+            lambda: int(model.num_timesteps // model.n_envs),
+        )
 
     def _train(self, callback: SessionCallback, arguments: Mapping[str, Any]) -> None:
         try:
@@ -172,7 +186,6 @@ class Trainer:
         kept = self._snapshots.kept
         if kept is None:
             return
-        waits = last or self._snapshots.must_wait
         order = Order(
             num_timesteps=kept.num_timesteps,
             kind=kind,
@@ -180,14 +193,12 @@ class Trainer:
             numbers=kept.numbers,
             taken_at=kept.taken_at,
             stall_seconds=kept.seconds,
-            waits=waits,
+            waits=last,
             last=last,
         )
         kept.slot.write = self._scenario.course.saver.save(order)
         if last:
             kept.slot.write.result()
-        elif waits:
-            self._scenario.course.saver.settle()
 
     def _seal_kept(self, cause: str) -> None:
         """Seal the kept point, unless what is sealed is as new, and wait for it."""
@@ -201,8 +212,9 @@ class Trainer:
 
     def _stop_at_kept(self, cause: str) -> None:
         """Seal the kept point and bring the model back to it, so that what comes after `learn` meets what was saved."""
-        self._snapshots.roll_back()
         self._seal_kept(cause)
+        if cause != "signal":  # the process ends, and workers of environments may be gone already
+            self._snapshots.roll_back()
 
     # --- ends of other kinds ------------------------------------------------------------------------------------
 
@@ -223,10 +235,10 @@ class Trainer:
                 self._stop_at_kept(cause)
                 self._end(cause)
         except Exception as second:  # noqa: BLE001 - the first error is what the user must see; this one is added
-            error.add_note(f"the last clean point could not be sealed either: {second}")
+            error.add_note(f"the last clean point could not be sealed and put back either: {second}")
 
     def _seal_for_watcher(self, cause: str) -> None:
-        if self._ended or self._snapshots.must_wait:
+        if self._ended:
             return
         log(f"[CHECKPOINT] Training does not come to a clean point ({cause}): the last one is sealed")
         try:
@@ -256,4 +268,4 @@ class Trainer:
                 self._ended = True
                 course.end(cause, course.saver.last_saved, kept.numbers if kept is not None else {})
             self._stored = None  # another learn() goes on from where this one stopped
-            return Outcome(cause, course.saver.last_saved, course.sealed)
+            return Outcome(cause, course.saver.last_saved, course.newest.digest if course.newest else None)

@@ -233,6 +233,13 @@ class Scenario:
             raise UsageError(f"scenario {self.name!r} has not begun", hint="call begin() or load_or_create() first")
         return self._course
 
+    def newest(self) -> Manifest | None:
+        """Return the newest sealed set of this session, else the one that it starts from; None from zero."""
+        if self._course is not None:
+            return self._course.newest
+        resume = self.resume()
+        return resume.stored.manifest if resume is not None else None
+
     def is_own(self, manifest: Manifest) -> bool:
         """Whether a set of this tree is of the session's own lineage; outside any session the tree's sets are."""
         return manifest.lineage == self._chain_for(self.resume()).lineage

@@ -11,7 +11,8 @@ import pickle
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, BinaryIO
 
 import torch
@@ -20,17 +21,16 @@ from .arrays import UnencodableError, encode, write_arrays
 from .callback_state import CallbackState
 from .capture import capture, put_back_generators, put_back_objects
 from .environment import EnvironmentCapture
-from .replay import ReplayMark, can_write, mark, roll_back, write_replay
+from .progress import log
+from .replay import ReplayLog, ReplayPoint
 from .sb3_model import data_of, put_tensors, signature_of, tensors_of, write_zip
 from .versions import current_versions
 from .writer import Draft, Member
 
 # A point is kept at every rollout of so many steps. Shorter ones (off-policy, A2C) come so often that there it costs
-# at most about this share of the time ...
+# at most about this share of the time
 _LONG_ROLLOUT = 16
 _KEEP_SHARE = 0.02
-# ... but comes often enough that a full replay buffer can be rolled back by these rows
-_KEEP_ROWS = 256
 
 
 class TensorMemory:
@@ -107,7 +107,7 @@ class Snapshot:
         state: what `capture` gave, with callbacks.
         environment: what the environments hold, pickled; None: it cannot be.
         normaliser: VecNormalize in SB3's own form, pickled; None: there is none.
-        replay: the moment of the replay buffer; None: there is none, or it cannot be brought back.
+        replay: the moment of the replay buffer; None: there is none, or it cannot be captured.
         reasons: why something is missing.
         numbers: finite numbers of this moment.
         taken_at: when, on the clock of `time.monotonic`.
@@ -122,7 +122,7 @@ class Snapshot:
     state: Mapping[str, Any]
     environment: bytes | None
     normaliser: bytes | None
-    replay: ReplayMark | None
+    replay: ReplayPoint | None
     reasons: tuple[str, ...]
     numbers: Mapping[str, float]
     taken_at: float
@@ -138,10 +138,16 @@ class Snapshots:
         chains: the environments, by name.
         environment: captures them.
         callbacks: captures the user's callbacks.
+        replay: captures the replay buffer; None: there is none.
     """
 
     def __init__(
-        self, model: Any, chains: Mapping[str, Any], environment: EnvironmentCapture, callbacks: CallbackState
+        self,
+        model: Any,
+        chains: Mapping[str, Any],
+        environment: EnvironmentCapture,
+        callbacks: CallbackState,
+        replay: ReplayLog | None,
     ) -> None:
         self.kept: Snapshot | None = None
         self._model = model
@@ -150,47 +156,13 @@ class Snapshots:
         self._callbacks = callbacks
         self._slots = (_Slot(TensorMemory()), _Slot(TensorMemory()))
         self._signature = signature_of(model)
+        self._replay = replay
         self._due_at = 0.0
-        self._buffer = getattr(model, "replay_buffer", None)
-
-    @property
-    def must_wait(self) -> bool:
-        """Whether training waits for every write, which reads the live replay buffer."""
-        return self._buffer is not None
 
     def due(self) -> bool:
         """Whether the kept point shall be taken anew: at each long rollout, else as often as its cost allows."""
-        return (
-            (self._buffer is None and getattr(self._model, "n_steps", 0) >= _LONG_ROLLOUT)
-            or time.monotonic() >= self._due_at
-            or self._rows_since() >= _KEEP_ROWS // 2
-        )
-
-    def _rows_since(self) -> int:
-        if self._buffer is None or self.kept is None:
-            return 0
-        return int((self._model.num_timesteps - self.kept.num_timesteps) // self._model.n_envs)
-
-    def roll_back(self) -> None:
-        """Bring the live model and its environments back to the kept point.
-
-        What cannot be brought back loses the kept point, so that nothing else is sealed in its place.
-        """
-        kept, model = self.kept, self._model
-        if kept is None:
-            return
-        if self._buffer is not None and (
-            kept.replay is None or not roll_back(self._buffer, kept.replay, self._rows_since())
-        ):
-            self.kept = None
-            return
-        put_tensors(model, copy.deepcopy(kept.parameters), kept.variables, "the kept point")
-        if kept.environment is not None:
-            self._environment.put_back(kept.environment)
-        self._callbacks.put_back(kept.state["callbacks"])
-        put_back_objects(model, kept.state, self._chains, observations=kept.environment is not None)
-        put_back_generators(model, kept.state)
-        model.num_timesteps = kept.num_timesteps
+        long = self._replay is None and getattr(self._model, "n_steps", 0) >= _LONG_ROLLOUT
+        return long or time.monotonic() >= self._due_at
 
     def take(self, numbers: Mapping[str, float]) -> Snapshot:
         """Keep the clean point of this moment in place of the one before.
@@ -208,7 +180,8 @@ class Snapshots:
         normaliser = model.get_vec_normalize_env()
         pickled = None if normaliser is None else pickle.dumps(normaliser)
         data = data_of(model)
-        replay = None if self._buffer is None else mark(self._buffer, _KEEP_ROWS)
+        replay = None if self._replay is None else self._replay.keep()
+        problem = None if self._replay is None else self._replay.problem
         slot = self._free_slot()
         if self.kept is not None and self.kept.slot is slot:
             self.kept = None
@@ -222,7 +195,7 @@ class Snapshots:
             environment=blob,
             normaliser=pickled,
             replay=replay,
-            reasons=(*self._environment.reasons, *self._callbacks.reasons),
+            reasons=(*self._environment.reasons, *self._callbacks.reasons, *([problem] if problem else [])),
             numbers=numbers,
             taken_at=started,
             seconds=time.monotonic() - started,
@@ -256,16 +229,34 @@ class Snapshots:
             members.append(Member("environment", "pkl", _writes(snapshot.environment)))
         if snapshot.normaliser is not None:
             members.append(Member("vecnormalize", "pkl", _writes(snapshot.normaliser)))
-        if self._buffer is not None:
-            problem = can_write(self._buffer)
-            if problem is None:
-                members.append(Member("replay", "safetensors", lambda file: write_replay(file, self._buffer)))
-            else:
-                reasons.append(problem)
         captured = "weights" if encoded is None else "state" if reasons else "exact"
-        return Draft(
+        draft = Draft(
             snapshot.num_timesteps, tuple(members), self._signature, captured, tuple(reasons), current_versions()
         )
+        if self._replay is None or snapshot.replay is None:
+            return draft
+        rows = self._replay.members(snapshot.replay)
+        return replace(
+            draft,
+            members=(*members, Member("replay", "safetensors", rows.state)),
+            segments=rows.segments,
+            sealed=partial(self._replay.sealed, snapshot.replay),
+        )
+
+    def roll_back(self) -> None:
+        """Bring the live model, its environments and its replay buffer back to the kept point."""
+        kept, model = self.kept, self._model
+        if kept is None:
+            return
+        if self._replay is not None and (kept.replay is None or not self._replay.roll_back(kept.replay)):
+            log("[TRAIN] The replay buffer cannot be brought back to the last clean point; what is saved is whole")
+        put_tensors(model, copy.deepcopy(kept.parameters), kept.variables, "the kept point")
+        if kept.environment is not None:
+            self._environment.put_back(kept.environment)
+        self._callbacks.put_back(kept.state["callbacks"])
+        put_back_objects(model, kept.state, self._chains, observations=kept.environment is not None)
+        put_back_generators(model, kept.state)
+        model.num_timesteps = kept.num_timesteps
 
 
 def _write_model(file: BinaryIO, snapshot: Snapshot) -> None:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from ..core import fsio, metadata, names, sets
 from ..core.clock import now
@@ -69,6 +69,25 @@ class Member:
         return names.model_name(stem) if self.role == "model" else names.member_name(stem, self.role, self.extension)
 
 
+class NewSegment(Protocol):
+    """A file of rows that later sets may share."""
+
+    @property
+    def start(self) -> int:
+        """The first row."""
+
+    @property
+    def end(self) -> int:
+        """The row behind the last one."""
+
+    def write(self, file: BinaryIO) -> None:
+        """Fill an open file from front to back."""
+
+
+def _nothing(files: Sequence[FileEntry]) -> None:
+    """Take no notice."""
+
+
 @dataclass(frozen=True)
 class Draft:
     """A set that is about to be written.
@@ -81,6 +100,8 @@ class Draft:
         reasons: why it is no more than that.
         versions: of Python and the libraries.
         metrics: numbers at this moment.
+        segments: in the order of their rows; entries are there already.
+        sealed: is told the files of the manifest, once the set is sealed.
     """
 
     num_timesteps: int
@@ -90,6 +111,8 @@ class Draft:
     reasons: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
+    segments: Sequence[FileEntry | NewSegment] = ()
+    sealed: Callable[[Sequence[FileEntry]], None] = _nothing
 
 
 @dataclass(frozen=True)
@@ -199,10 +222,18 @@ class SetKeeper:
             report = _read_sound(self._folder / names.model_name(stem))
             model = entries[0]
             entries[0] = FileEntry(model.path, model.role, model.size_bytes, model.digest, report.content)
-            return writer.seal(self._manifest(draft, kind, entries, draft.signature or report.signature))
+            for segment in draft.segments:
+                entries.append(
+                    writer.refer(segment)
+                    if isinstance(segment, FileEntry)
+                    else writer.share(segment.start, segment.end, segment.write)
+                )
+            manifest = writer.seal(self._manifest(draft, kind, entries, draft.signature or report.signature))
         except BaseException:
             writer.abandon()
             raise
+        draft.sealed(manifest.files)
+        return manifest
 
     def _manifest(self, draft: Draft, kind: str, entries: Sequence[FileEntry], signature: Signature) -> Manifest:
         return Manifest(

@@ -92,7 +92,8 @@ def test_two_sessions_give_the_weights_of_one(make: Any, tmp_path: Path) -> None
 def test_a_set_holds_all_that_there_is(tree: TrainingTree) -> None:
     train(tree, 64, pendulum)
     manifest = newest(tree)
-    assert [entry.role for entry in manifest.files] == ["model", "resume", "environment", "vecnormalize", "replay"]
+    assert [e.role for e in manifest.members] == ["model", "resume", "environment", "vecnormalize", "replay"]
+    assert {entry.role for entry in manifest.segments} == {"segment"}
     assert (manifest.captured, manifest.captured_reasons) == ("exact", ())
     assert manifest.signature.algorithm == "SAC"
     from stable_baselines3 import SAC

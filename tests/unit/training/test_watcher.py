@@ -77,6 +77,8 @@ def test_nobody_ends_the_process_while_training_is_at_work_on_the_end() -> None:
 def test_little_margin_means_little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ckptsync.training.watcher._GRACE_SECONDS", 60.0)
     seen = Recorder()
-    with StopWatch(deadline=time.monotonic(), margin_seconds=0.1) as stop:
-        with Watcher(stop, seal=seen.seal, leave=seen.leave):
-            assert seen.left.wait(10)
+    with (
+        StopWatch(deadline=time.monotonic(), margin_seconds=0.1) as stop,
+        Watcher(stop, seal=seen.seal, leave=seen.leave),
+    ):
+        assert seen.left.wait(10)
