@@ -34,6 +34,7 @@ def launch(arguments: Namespace, output: Output) -> Answer:
         fresh=arguments.fresh,
         runner=arguments.runner,
         set=dict(arguments.set),
+        save=dict(arguments.save),
         seed=arguments.seed,
     )
     if arguments.dry_run:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..core.units import size_text
 from . import text
+from .policy_text import keeping, needing, saving
 from .text import Line, Part
 
 if TYPE_CHECKING:
@@ -139,6 +140,10 @@ def planned(plan: LaunchPlan) -> Iterator[Line]:
         yield f"  at most {spec.max_steps:,} steps in this session" + (" (quick)" if spec.quick else "")
     if spec.budget_seconds is not None:
         yield f"  at most {text.duration(spec.budget_seconds)}, stopping {text.duration(spec.margin_seconds)} before"
+    yield f"  {saving(spec.save)}"
+    yield f"  {keeping(spec.save)}"
+    for room in plan.rooms:
+        yield from needing(room)
     carried = sum(manifest.size_bytes for _, manifest in plan.inputs)
     packs = f", {text.count(len(plan.inputs), 'checkpoint')} with {size_text(carried)}" if plan.inputs else ""
     yield f"  sends a script of {size_text(plan.bundle_bytes)}{packs}"

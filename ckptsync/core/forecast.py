@@ -19,6 +19,8 @@ from .units import size_text
 # files beside it: seal, head, metadata, events
 _GROWTH = 1.05
 _SMALL_FILES_BYTES = 64 << 10
+# How there can be more room on a disk
+MORE_ROOM = "free some space ('ckptsync clean --dry-run' shows what can go)"
 # Copies of the best model under two names and of the final one, and one that is being replaced
 _COPIES = 4
 
@@ -103,9 +105,9 @@ class Forecast:
             f"and {size_text(self.free_bytes)} are free"
         )
 
-    def advice(self, policy: SavePolicy) -> str:
-        """Say what to change so that they fit."""
-        ways = ["free some space ('ckptsync clean --dry-run' shows what can go)"]
+    def advice(self, policy: SavePolicy, *, more_room: str = MORE_ROOM) -> str:
+        """Say what to change so that they fit; `more_room` is how there can be more."""
+        ways = [more_room]
         if self.keep_last is not None and self.keep_last < policy.keep_last:
             ways.insert(0, f"set keep_last to {self.keep_last} (it is {policy.keep_last})")
         if policy.keep_every_steps and self.fit is Fit.TIGHT:

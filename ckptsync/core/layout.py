@@ -76,6 +76,10 @@ class TrainingTree:
         """The exported copy of a scenario's final model."""
         return self.root / f"{names.check_scenario(scenario)}_final.zip"
 
+    def exports(self, scenario: str) -> list[Path]:
+        """Every place where a copy of one of a scenario's models may have been exported to."""
+        return [self.final(scenario), *self.best_exports(scenario, only=True)]
+
     def best_exports(self, scenario: str, *, only: bool) -> list[Path]:
         """The exported copies of a scenario's best model; `best_model.zip` too where it is the only scenario."""
         exports = [self.best / f"{names.check_scenario(scenario)}_best_model.zip"]

@@ -15,6 +15,7 @@ from ..core.units import size_text
 from ..project.config import Project, RunConfig
 from ..project.lineage import unsettled
 from .ledgers import known_records
+from .room import rooms
 from .runners import runner_for
 from .versions import installed_versions
 
@@ -114,6 +115,7 @@ def _project(project: Project) -> Iterator[Check]:
         yield _kernel(project, run)
         yield _guarded(f"runner of {run.name}", lambda run=run: _runner(project, run))  # type: ignore[misc]
         yield _guarded(f"tree of {run.name}", lambda run=run: _tree(project, run))  # type: ignore[misc]
+        yield _guarded(f"room for {run.name}", lambda run=run: _room_for(project, run))  # type: ignore[misc]
 
 
 def _guarded(name: str, check: Callable[[], Check]) -> Check:
@@ -150,3 +152,16 @@ def _tree(project: Project, run: RunConfig) -> Check:
         return Check(f"tree of {run.name}", False, "; ".join(troubles), f"ckptsync verify {run.name}")
     at = [f"{name} {place.head.num_timesteps:,}" for name, place in places.items() if place.head is not None]
     return Check(f"tree of {run.name}", True, ", ".join(at) or "no checkpoints yet: normal before the first run")
+
+
+def _room_for(project: Project, run: RunConfig) -> Check:
+    name = f"room for {run.name}"
+    found = rooms(project, run, run.save, sets.scan(project.tree(run).checkpoints))
+    known = [(room.scenario, room.ahead) for room in found if room.ahead is not None]
+    if not known:
+        return Check(name, True, "not known before the first checkpoint")
+    worst = max(known, key=lambda part: part[1].least_bytes - part[1].free_bytes)[1]
+    needed = sum(ahead.least_bytes for _, ahead in known)
+    most = sum(ahead.most_bytes for _, ahead in known)
+    said = f"its checkpoints need {size_text(needed)} to {size_text(most)} more, {size_text(worst.free_bytes)} free"
+    return Check(name, needed <= worst.free_bytes, said, "" if needed <= worst.free_bytes else worst.advice(run.save))

@@ -89,7 +89,7 @@ def remove_exports(tree: TrainingTree, scenario: str, gone: Mapping[str, Manifes
         scenario: whose copies.
         gone: digest of the model file -> its set.
     """
-    for target in [tree.final(scenario), *tree.best_exports(scenario, only=True)]:
+    for target in tree.exports(scenario):
         if target.is_file() and not target.is_symlink() and fsio.sha256_file(target) in gone:
             fsio.remove_file(target)
 

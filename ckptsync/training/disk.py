@@ -157,7 +157,6 @@ class Room:
     def _look_ahead(self, size: SetSize, num_timesteps: int) -> Forecast:
         """Make the forecast, and say it when it has become worse."""
         own = own_sets(self._tree.checkpoints, self._scenario, self._lineage)
-        exports = [*self._tree.best_exports(self._scenario, only=True), self._tree.final(self._scenario)]
         ahead = forecast(
             size,
             self._policy,
@@ -165,7 +164,7 @@ class Room:
             num_timesteps=num_timesteps,
             end_steps=self._end_steps,
             free_bytes=self._free_bytes(),
-            exported_bytes=sum(path.stat().st_size for path in exports if path.is_file()),
+            exported_bytes=sum(path.stat().st_size for path in self._tree.exports(self._scenario) if path.is_file()),
         )
         self._enough_bytes = ahead.most_bytes
         if ahead.fit is not self._fit and ahead.fit is not Fit.ENOUGH:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...core.errors import ExitCode
 from ..command import Command, argument
-from ..values import positive, time_span, whole
+from ..values import parameter, positive, time_span, whole
 from .parts import DRY_RUN, JUDGED, RUNNERS_HELP, SET, run_name, session_name
 
 TRAIN = (
@@ -23,6 +23,7 @@ TRAIN = (
             ("ckptsync launch --quick", "a short session, to see that all works"),
             ("ckptsync launch cartpole_ppo --steps 50000", "at most 50,000 steps more in each scenario"),
             ("ckptsync launch --set learning_rate=1e-4", "reaches the script as session.params"),
+            ("ckptsync launch --save every_time=auto --dry-run", "what would be saved, kept, and needed on the disk"),
             ("ckptsync launch --detach", "return at once; 'ckptsync wait' goes on"),
             ("ckptsync launch --fresh --dry-run", "what beginning from zero would do"),
         ),
@@ -36,6 +37,14 @@ TRAIN = (
                 "--steps", type=positive, metavar="N", help="end after N steps in this session, for each scenario"
             ),
             SET,
+            argument(
+                "--save",
+                action="append",
+                default=[],
+                type=parameter,
+                metavar="KEY=VALUE",
+                help="when to save and what to keep in this session: a key of [runs.NAME.save]; may be given several times",
+            ),
             argument("--seed", type=whole, metavar="N", help="for environments and models"),
             argument("--detach", action="store_true", help="return as soon as the session has started"),
             argument(

@@ -97,6 +97,8 @@ def test_a_launch_plan_says_what_is_sent_and_when_it_ends() -> None:
         "  pole: begins from zero, target 700 steps",
         "  at most 100 steps in this session",
         "  at most 12 h 0 min, stopping 30.0 s before",
+        "  saves every 10,000 steps, every 3 min, on a new best, and at the end",
+        "  keeps the newest 5, the best, and final ones",
         "  sends a script of 2.0 kB, 1 checkpoint with 6.0 kB",
         "  parameters: lr=0.1",
         "  note: look here",
