@@ -20,6 +20,8 @@ from ..core.metrics import LENGTH, REWARD, Row, Segment, row_line, start_line
 # sharp as those of a minute, and twelve hours fit into two megabytes
 _ROW_SHARE = 1 / 300
 _ROW_SECONDS = (0.5, 30.0)
+# A float32 has no more
+_DIGITS = 8
 
 
 def finite(numbers: Mapping[str, Any]) -> dict[str, float]:
@@ -99,7 +101,8 @@ class MetricLog:
         moment = self._clock()
         shortest, longest = _ROW_SECONDS
         self.due_at = moment + min(max((moment - self._begun) * _ROW_SHARE, shortest), longest)
-        self._append(row_line(scenario, Row(num_timesteps, numbers)), durable=durable)
+        rounded = {name: float(f"{number:.{_DIGITS}g}") for name, number in numbers.items()}
+        self._append(row_line(scenario, Row(num_timesteps, rounded)), durable=durable)
 
     def _append(self, line: bytes, *, durable: bool) -> None:
         try:

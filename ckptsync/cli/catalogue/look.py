@@ -53,4 +53,44 @@ LOOK = (
         exit_codes=JUDGED,
         see_also=("show", "verify"),
     ),
+    Command(
+        name="plot",
+        help="reward and loss over all sessions of a run",
+        group="Look",
+        run="plot_commands:plot",
+        schema="ckptsync.plot/1",
+        description=(
+            "Joins what the sessions have recorded into one curve: steps that a killed session trained and lost are cut "
+            "off where the next one went on. Dashed lines mark where sessions begin. A session that still runs on this "
+            "machine is drawn as far as it is."
+        ),
+        examples=(
+            ("ckptsync plot", "reward and loss of the only run, in the terminal"),
+            ("ckptsync plot --output reward.png", "as a picture; needs matplotlib: pip install 'ckptsync[plot]'"),
+            ("ckptsync plot --list", "which metrics there are"),
+            ("ckptsync plot --metric steps_per_second --metric save_seconds", "others"),
+            ("ckptsync plot data/models", "what plain training wrote beside its tree"),
+        ),
+        arguments=(
+            argument(
+                "target",
+                nargs="?",
+                metavar="RUN|SESSION|PATH",
+                completes="file",
+                help="what to draw; without it the only run",
+            ),
+            argument(
+                "--metric",
+                action="append",
+                default=[],
+                metavar="NAME",
+                help="draw this one; may be given several times; without it reward and loss",
+            ),
+            argument("--scenario", metavar="NAME", help="only this scenario"),
+            argument("--output", metavar="FILE", completes="file", help="write a PNG file instead"),
+            argument("--list", action="store_true", help="list the metrics instead"),
+        ),
+        exit_codes=(ExitCode.CORRUPT, ExitCode.NOTHING_FOUND),
+        see_also=("status", "logs"),
+    ),
 )
