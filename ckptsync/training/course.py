@@ -255,7 +255,7 @@ class Course:
         self.saver.settle()
         self._progress.end(num_timesteps, finite(values))
         if cause == "target":
-            self._keeper.export_final()
+            self.saver.note_exports(self._keeper.export_final())
         self._around.events.write(
             "end",
             scenario=self._spec.name,

@@ -119,7 +119,9 @@ class Room:
         free = self._free_bytes()
         if self._enough_bytes is not None and free >= self._enough_bytes:
             return
-        needed = size.next_bytes(_copies(exports)) + _new_rows_bytes(latest, num_timesteps)
+        # Copies can be made again from a set: where no other save will come, it alone counts
+        copies = 0 if last_chance else _copies(exports)
+        needed = size.next_bytes(copies) + _new_rows_bytes(latest, num_timesteps)
         if needed > free and not self._prune(needed - free, latest, best, last_chance=last_chance):
             raise StorageError(
                 f"the next checkpoint of {self._scenario} needs {size_text(needed)} in {self._tree.checkpoints}, "

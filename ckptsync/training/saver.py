@@ -146,6 +146,14 @@ class Saver:
             self._events.write("removed", scenario=self._scenario, stem=stem)
         size = manifest.size_bytes / 1e6
         log(f"[CHECKPOINT] Saved {manifest.stem} ({order.kind}, {size:.2f} MB, {saved.seconds:.2f} s)")
+        self.note_exports(saved.problem)
+
+    def note_exports(self, problem: str | None) -> None:
+        """Write down why exported copies of a sealed set could not be written; None: they were."""
+        if problem is not None:
+            message = f"the checkpoint is sealed, but its exported copies are not all written: {problem}"
+            self._events.write("warning", scenario=self._scenario, message=message, code="export.failed")
+            log(f"[CHECKPOINT] {message}")
 
     def _note_failure(self, order: Order, error: Exception) -> None:
         self._failures += 1

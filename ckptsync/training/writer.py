@@ -1,10 +1,10 @@
-"""Pending set -> sealed set, head, exported copies, metadata, retention.
+"""Pending set -> sealed set, head, retention, exported copies, metadata.
 
 `write` gets values and functions that fill open files, and touches nothing of the training itself, so
 that a thread of its own can call it later.
 
 The order, and what is left when the process dies in between: members and seal (the old head counts),
-head (the new one counts), then exported copies, metadata and the removal of old sets, which the next
+head (the new one counts), then the removal of old sets, exported copies and metadata, which the next
 save does again.
 """
 
@@ -18,7 +18,7 @@ from typing import BinaryIO, Protocol
 
 from ..core import fsio, metadata, names, sets
 from ..core.clock import now
-from ..core.errors import CorruptError
+from ..core.errors import CorruptError, StorageError
 from ..core.heads import Best, Head, read_head, tree_scenarios, write_head
 from ..core.layout import TrainingTree
 from ..core.manifest import FileEntry, Manifest, Origin
@@ -123,11 +123,13 @@ class Saved:
         manifest: the sealed set, new or the equal one that was there.
         seconds: how long it took.
         removed: stems that retention removed.
+        problem: why the exported copies or the metadata could not be written; None: they are as they should be.
     """
 
     manifest: Manifest
     seconds: float
     removed: tuple[str, ...]
+    problem: str | None = None
 
 
 class SetKeeper:
@@ -190,18 +192,16 @@ class SetKeeper:
             self.best = Best(manifest.stem, manifest.digest, score)
         write_head(self._tree, Head.of(manifest, self.best))
         self.latest = manifest
-        is_the_best = self.best is not None and self.best.digest == manifest.digest
-        self._copy(manifest, self._exports(best=is_the_best, final=kind == "final"))
-        self._write_metadata()
         removed = retain(
             self._folder, self._scenario, self._chain.lineage, self._policy, latest=self.latest, best=self.best
         )
-        return Saved(manifest, time.monotonic() - started, removed)
+        is_the_best = self.best is not None and self.best.digest == manifest.digest
+        problem = self._export(manifest, self._exports(best=is_the_best, final=kind == "final"))
+        return Saved(manifest, time.monotonic() - started, removed, problem)
 
-    def export_final(self) -> None:
-        """Export the newest set as the final model, where no save was left to do at the target."""
-        if self.latest is not None:
-            self._copy(self.latest, [self._tree.final(self._scenario)])
+    def export_final(self) -> str | None:
+        """Export the newest set as the final model, at the target; return why that could not be, or None."""
+        return self._export(self.latest, [self._tree.final(self._scenario)]) if self.latest is not None else None
 
     def _beats_best(self, score: float | None) -> bool:
         return is_best(score, self.best.score if self.best else None)
@@ -284,10 +284,15 @@ class SetKeeper:
             exports += self._tree.best_exports(self._scenario, only=only)
         return [*exports, self._tree.final(self._scenario)] if final else exports
 
-    def _copy(self, manifest: Manifest, targets: Sequence[Path]) -> None:
-        for target in targets:
-            fsio.make_folder(target.parent)
-            fsio.copy_file(self._folder / manifest.model.path, target, digest=manifest.model.digest)
+    def _export(self, manifest: Manifest, targets: Sequence[Path]) -> str | None:
+        try:
+            for target in targets:
+                fsio.make_folder(target.parent)
+                fsio.copy_file(self._folder / manifest.model.path, target, digest=manifest.model.digest)
+            self._write_metadata()
+        except StorageError as error:
+            return error.message  # no reason to call the save failed: the set is sealed, copies can be made again
+        return None
 
     def _write_metadata(self) -> None:
         stored = sets.scan(self._folder)
