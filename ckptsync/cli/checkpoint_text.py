@@ -16,7 +16,7 @@ from .text import Line, Part, Role, Styled
 if TYPE_CHECKING:
     from ..core.signature import TensorSpec
     from ..sync.inspect import DiffReport
-    from ..sync.report import CheckpointReport, VerifyReport
+    from ..sync.report import CheckpointReport, FileReport, VerifyReport
 
 _FEW_PARAMETERS = 12
 _WIDTH = 90
@@ -65,7 +65,6 @@ def _compared(report: VerifyReport) -> Iterator[Line]:
 
 
 def _in_a_line(checkpoint: CheckpointReport) -> str:
-    total = sum(file.size_bytes or 0 for file in checkpoint.files)
     facts = [
         checkpoint.algorithm,
         checkpoint.scenario,
@@ -73,9 +72,19 @@ def _in_a_line(checkpoint: CheckpointReport) -> str:
         checkpoint.kind,
         "sealed" if checkpoint.sealed else "not sealed",
         "head" if checkpoint.head else None,
-        f"{size_text(total)} in {text.count(len(checkpoint.files), 'file')}",
+        f"{_size(checkpoint.own)} in {text.count(len(checkpoint.own), 'file')}",
+        _shared(checkpoint) if checkpoint.shared else None,
     ]
     return " · ".join(fact for fact in facts if fact)
+
+
+def _size(files: Iterable[FileReport]) -> str:
+    """Return the size of some files together."""
+    return size_text(sum(file.size_bytes or 0 for file in files))
+
+
+def _shared(checkpoint: CheckpointReport) -> str:
+    return f"{_size(checkpoint.shared)} shared in {text.count(len(checkpoint.shared), 'segment')}"
 
 
 def _indented(lines: Iterable[Line], columns: int) -> Iterator[Line]:
@@ -150,9 +159,11 @@ def _facts(checkpoint: CheckpointReport) -> Iterator[Line]:
             yield from _facts_list("written by", (f"{name} {version}" for name, version in manifest.versions.items()))
         if manifest.metrics:
             yield from _facts_list("metrics", (f"{name} {number:g}" for name, number in manifest.metrics.items()))
-    for file in checkpoint.files:
+    for file in checkpoint.own:
         size = "missing" if file.size_bytes is None else size_text(file.size_bytes)
         yield _fact(file.role, ", ".join([file.path.name, size, *([file.digest] if file.digest else [])]))
+    if checkpoint.shared:
+        yield _fact("segments", _shared(checkpoint))
     yield from _facts_list("not checked", checkpoint.not_checked)
 
 
@@ -200,6 +211,7 @@ def space(description: Mapping[str, Any] | None) -> str:
 def listed(report: VerifyReport) -> Iterator[Line]:
     """Return the table of a tree's checkpoints."""
     rows = []
+    sharing = any(checkpoint.shared for checkpoint in report.checkpoints)
     for checkpoint in report.checkpoints:
         manifest = checkpoint.manifest
         state: Part = "sealed" if checkpoint.sealed else text.warn("not sealed")
@@ -209,7 +221,8 @@ def listed(report: VerifyReport) -> Iterator[Line]:
                 text.value(checkpoint.num_timesteps),
                 checkpoint.kind or "-",
                 f"{manifest.generation}" if manifest else "-",
-                size_text(sum(file.size_bytes or 0 for file in checkpoint.files)),
+                _size(checkpoint.own),
+                *([_size(checkpoint.shared)] if sharing else []),
                 state,
                 verdict_part(checkpoint.verdict),
                 text.good("head") if checkpoint.head else "",
@@ -218,8 +231,11 @@ def listed(report: VerifyReport) -> Iterator[Line]:
         )
     yield str(report.target)
     if rows:
-        head = ("scenario", "num_timesteps", "kind", "generation", "size", "state", "verdict", "", "file")
-        yield from text.table(head, rows, right=(1, 3, 4))
+        sizes = ("size", "shared") if sharing else ("size",)
+        head = ("scenario", "num_timesteps", "kind", "generation", *sizes, "state", "verdict", "", "file")
+        yield from text.table(head, rows, right=(1, 3, 4, 5) if sharing else (1, 3, 4))
+    if sharing:
+        yield text.dim(f"{size_text(report.size_bytes)} together; what checkpoints share counts once")
     yield from finding_lines(report.findings)
 
 

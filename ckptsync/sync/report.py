@@ -9,7 +9,7 @@ from typing import Any
 
 from ..core.errors import ExitCode
 from ..core.findings import Finding, Verdict, worst
-from ..core.manifest import Manifest
+from ..core.manifest import SEGMENT, Manifest
 from ..core.readers import CodeByValue
 from ..core.signature import Signature
 
@@ -73,6 +73,16 @@ class CheckpointReport:
     compared_with: str | None = None
 
     @property
+    def own(self) -> tuple[FileReport, ...]:
+        """The files that belong to it alone."""
+        return tuple(file for file in self.files if file.role != SEGMENT)
+
+    @property
+    def shared(self) -> tuple[FileReport, ...]:
+        """Its segments, which other checkpoints may share."""
+        return tuple(file for file in self.files if file.role == SEGMENT)
+
+    @property
     def good(self) -> bool:
         """Whether it was judged and may be used."""
         return self.verdict is not None and self.verdict.good
@@ -126,6 +136,12 @@ class VerifyReport:
     checkpoints: tuple[CheckpointReport, ...]
     schema: str = VERIFY_SCHEMA
     listed_only: bool = False
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all files together; a segment that several checkpoints share counts once."""
+        sizes = {file.path: file.size_bytes or 0 for checkpoint in self.checkpoints for file in checkpoint.files}
+        return sum(sizes.values())
 
     @property
     def verdict(self) -> Verdict | None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from ckptsync.cli import checkpoint_text
@@ -161,3 +162,24 @@ def test_names_from_outside_stay_in_their_line() -> None:
         for line in read(lines):
             assert line.isprintable()
             assert not line.startswith("restorable")
+
+
+def sharing(steps: int, *rows: str) -> CheckpointReport:
+    one = checkpoint(steps=steps)
+    shared = [FileReport(Path(f"data/models/checkpoints/cart_replay/{name}"), "segment", 2_000, None) for name in rows]
+    return replace(one, files=(*one.files, *shared))
+
+
+def test_what_checkpoints_share_is_shown_beside_their_own_and_counts_once_in_the_total() -> None:
+    report = VerifyReport("data/models", (), (sharing(10, "0-5", "5-9"), sharing(20, "5-9", "9-20"), checkpoint()))
+    lines = read(checkpoint_text.listed(report))
+    assert lines[1].split() == [
+        *("scenario", "num_timesteps", "kind", "generation", "size", "shared", "state", "verdict", "file")
+    ]
+    assert lines[2].split()[4:8] == ["141.0", "kB", "4.0", "kB"]
+    assert lines[4].split()[4:8] == ["141.0", "kB", "0", "B"]
+    assert lines[-1].strip() == "429.1 kB together; what checkpoints share counts once"
+    block = read(checkpoint_text.verified(report))
+    assert block[1].endswith("141.0 kB in 1 file · 4.0 kB shared in 2 segments")
+    card = read(checkpoint_text.shown(VerifyReport("x", (), (sharing(10, "0-5"),)), every_parameter=False))
+    assert "  segments      2.0 kB shared in 1 segment" in card
