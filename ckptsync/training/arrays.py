@@ -13,7 +13,7 @@ import json
 import math
 import struct
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -258,34 +258,36 @@ class ArrayFile:
         """
         if target.shape != self._entries[name][1]:
             raise ValueError(f"array {name!r} has the shape {self._entries[name][1]}, the target {target.shape}")
-        self._read(name, 0, target)
+        with fsio.open_regular(self._path) as file:
+            self._read(file, name, 0, target)
 
-    def read_rows(self, name: str, start: int, target: np.ndarray) -> None:
-        """Read some rows of an array into a C-contiguous one.
+    def read_rows(self, wanted: Iterable[tuple[str, int, np.ndarray]]) -> None:
+        """Read rows of some arrays.
 
         Args:
-            name: of the array.
-            start: its first row that is wanted.
-            target: as many rows as are wanted, of the same dtype and row shape.
+            wanted: (name, first row, C-contiguous array of as many rows as are wanted, of the same dtype and row shape).
 
         Raises:
             CorruptError: the file ends early.
         """
-        shape = self._entries[name][1]
-        if target.shape[1:] != shape[1:] or not 0 <= start <= shape[0] - len(target):
-            raise ValueError(f"array {name!r} has the shape {shape}, not rows of {target.shape} from {start} on")
-        self._read(name, start * math.prod(shape[1:]), target)
+        with fsio.open_regular(self._path) as file:
+            for name, start, target in wanted:
+                dtype, shape, _ = self._entries[name]
+                if target.shape[1:] != shape[1:] or not 0 <= start <= shape[0] - len(target):
+                    raise ValueError(
+                        f"array {name!r} has the shape {shape}, not rows of {target.shape} from {start} on"
+                    )
+                self._read(file, name, start * math.prod(shape[1:]) * dtype.itemsize, target)
 
-    def _read(self, name: str, element: int, target: np.ndarray) -> None:
+    def _read(self, file: BinaryIO, name: str, skipped_bytes: int, target: np.ndarray) -> None:
         dtype, _, offset = self._entries[name]
         if target.dtype != dtype or not target.flags.c_contiguous:
             raise ValueError(f"array {name!r} holds {dtype}, the target {target.dtype}, which must be C-contiguous")
         if not target.nbytes:
             return
-        with fsio.open_regular(self._path) as file:
-            file.seek(offset + element * dtype.itemsize)
-            if file.readinto(_bytes_of(target)) != target.nbytes:  # type: ignore[attr-defined]
-                raise self._damaged("it ends early")
+        file.seek(offset + skipped_bytes)
+        if file.readinto(_bytes_of(target)) != target.nbytes:  # type: ignore[attr-defined]
+            raise self._damaged("it ends early")
 
     def read_all(self) -> dict[str, np.ndarray]:
         """Read every array."""

@@ -34,7 +34,7 @@ from .columns import ahead_of, columns_of, geometry_of, rest_of, why_not
 from .memory import Arrays, MemoryPiece, Spares, Tail
 from .plan import plan
 from .reading import fill_final, put_small, put_texts, sealed_pieces, stored_rows
-from .segments import NewSegment, Piece, SealedPiece
+from .segments import NewSegment, Piece, SealedPiece, require
 from .settings import settings_of, space_values
 from .state import ReplayState, write_state
 from .texts import row_texts
@@ -171,8 +171,7 @@ class ReplayLog:
         with self._lock:
             sealed, fresh = self._sources(point)
         try:
-            for piece in sealed:
-                piece.require()
+            require(sealed)
         except CorruptError:
             self._start_over()
             raise

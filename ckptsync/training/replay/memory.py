@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import weakref
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 
@@ -95,10 +95,11 @@ class MemoryPiece:
         """Return the rows of it that lie between two rows."""
         return MemoryPiece(self.block, max(self.start, start), min(self.end, end))
 
-    def fill(self, name: str, start: int, target: np.ndarray) -> None:
-        """Copy rows of a column from `start` on into an array."""
-        at = start - self.block.start
-        target[...] = self.block.arrays[name][at : at + len(target)]
+    def fill(self, wanted: Iterable[tuple[str, int, np.ndarray]]) -> None:
+        """Copy rows into arrays: (name of the column, first row, array of as many rows as are wanted)."""
+        for name, start, target in wanted:
+            at = start - self.block.start
+            target[...] = self.block.arrays[name][at : at + len(target)]
 
     def chunks(self, name: str) -> Iterator[np.ndarray]:
         """Yield the rows of a column in C-contiguous arrays."""

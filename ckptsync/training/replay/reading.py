@@ -99,14 +99,16 @@ def fill_final(columns: Mapping[str, np.ndarray], pieces: Sequence[Piece], start
     """
     for piece in pieces:
         first, last = max(piece.start, start), min(piece.end, end)
-        for name, array in columns.items():
-            texts = piece.texts(name) if array.dtype == object and first < last else []
-            for row, slots in spans(first, last, size):
-                if array.dtype != object:
-                    piece.fill(name, row, array[slots])
-                    continue
+        if first >= last:
+            continue
+        parts = list(spans(first, last, size))
+        plain = {name: array for name, array in columns.items() if not array.dtype.hasobject}
+        piece.fill([(name, row, array[slots]) for name, array in plain.items() for row, slots in parts])
+        for name in columns.keys() - plain.keys():
+            texts = piece.texts(name)
+            for row, slots in parts:
                 at = row - piece.start
-                put_texts(array[slots], texts[at : at + slots.stop - slots.start], name)
+                put_texts(columns[name][slots], texts[at : at + slots.stop - slots.start], name)
 
 
 def put_texts(rows: np.ndarray, texts: Sequence[bytes], name: str) -> None:
@@ -169,7 +171,7 @@ def _agree(pieces: Sequence[SealedPiece], columns: Mapping[str, np.ndarray], cou
         for name, array in columns.items():
             for row, slots in spans(max(piece.start, start), piece.end, size) if array.dtype != object else ():
                 stored = np.empty_like(array[slots])
-                piece.fill(name, row, stored)
+                piece.fill([(name, row, stored)])
                 if stored.tobytes() != array[slots].tobytes():
                     return False
     return True

@@ -7,7 +7,8 @@ and `lengths:<name>`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -23,6 +24,8 @@ from .texts import join, split
 
 # Columns: name -> dtype and shape of a row
 Kinds = Mapping[str, tuple[np.dtype, tuple[int, ...]]]
+# Name of a column, first row, and the array that shall hold as many rows as it has
+Wanted = tuple[str, int, np.ndarray]
 # Rows of a sealed segment pass through memory in pieces of this size when segments are merged
 _CHUNK_BYTES = 1 << 20
 _HINT = "use an earlier checkpoint, or run 'ckptsync fetch' and 'ckptsync restore' again"
@@ -37,7 +40,7 @@ class Piece(Protocol):
     @property
     def end(self) -> int: ...
 
-    def fill(self, name: str, start: int, target: np.ndarray) -> None: ...
+    def fill(self, wanted: Iterable[Wanted]) -> None: ...
 
     def chunks(self, name: str) -> Iterator[np.ndarray]: ...
 
@@ -53,24 +56,24 @@ class SealedPiece:
     Args:
         folder: of the manifests that name it.
         entry: its file.
-        start: its first row.
+        rows: those that the file holds, by its name.
+        start: the first row that counts.
         end: the row behind the last that counts.
     """
 
     folder: Path
     entry: FileEntry
+    rows: tuple[int, int]
     start: int
     end: int
 
     @classmethod
     def of(cls, folder: Path, entry: FileEntry) -> SealedPiece:
         """Return all rows of a segment."""
-        return cls(folder, entry, *_rows_of(entry))
-
-    @property
-    def rows(self) -> tuple[int, int]:
-        """The rows that the file holds, by its name."""
-        return _rows_of(self.entry)
+        parts = names.parse_segment(entry.path.rpartition("/")[2])
+        if parts is None:
+            raise CorruptError(f"{names.printable(entry.path)} is no segment", hint=_HINT)
+        return cls(folder, entry, (parts.start, parts.end), parts.start, parts.end)
 
     @property
     def is_whole(self) -> bool:
@@ -94,16 +97,6 @@ class SealedPiece:
             raise CorruptError(f"segment {path} holds the rows {rows}, expected {list(self.rows)}", hint=_HINT)
         return source
 
-    def require(self) -> None:
-        """Make sure that the file is there with its size.
-
-        Raises:
-            CorruptError: it is not.
-        """
-        path = fsio.safe_join(self.folder, self.entry.path)
-        if not path.is_file() or path.stat().st_size != self.entry.size_bytes:
-            raise CorruptError(f"segment {path} of {self.entry.size_bytes} bytes is missing or truncated", hint=_HINT)
-
     def check(self) -> None:
         """Compare its bytes with the digest that they were sealed with.
 
@@ -120,7 +113,9 @@ class SealedPiece:
 
     def cut(self, start: int, end: int) -> SealedPiece:
         """Return the rows of it that lie between two rows."""
-        return SealedPiece(self.folder, self.entry, max(self.start, start), min(self.end, end))
+        if start <= self.start and self.end <= end:
+            return self
+        return SealedPiece(self.folder, self.entry, self.rows, max(self.start, start), min(self.end, end))
 
     def fits(self, kinds: Kinds) -> bool:
         """Whether it holds these columns."""
@@ -135,9 +130,10 @@ class SealedPiece:
                 return False
         return True
 
-    def fill(self, name: str, start: int, target: np.ndarray) -> None:
-        """Read rows of a column from `start` on into a C-contiguous array."""
-        self.file.read_rows(f"rows:{name}", start - self.rows[0], target)
+    def fill(self, wanted: Iterable[Wanted]) -> None:
+        """Read rows into C-contiguous arrays."""
+        first, _ = self.rows
+        self.file.read_rows([(f"rows:{name}", start - first, target) for name, start, target in wanted])
 
     def chunks(self, name: str) -> Iterator[np.ndarray]:
         """Yield the rows of a column in C-contiguous arrays; each is good until the next one comes."""
@@ -147,7 +143,7 @@ class SealedPiece:
         memory = np.empty((min(rows, self.end - self.start), *row), dtype)
         for start in range(self.start, self.end, rows):
             part = memory[: min(rows, self.end - start)]
-            self.fill(name, start, part)
+            self.fill([(name, start, part)])
             yield part
 
     def texts(self, name: str) -> list[bytes]:
@@ -211,8 +207,28 @@ class NewSegment:
             yield from piece.chunks(name)
 
 
-def _rows_of(entry: FileEntry) -> tuple[int, int]:
-    parts = names.parse_segment(entry.path.rpartition("/")[2])
-    if parts is None:
-        raise CorruptError(f"{names.printable(entry.path)} is no segment", hint=_HINT)
-    return parts.start, parts.end
+def require(pieces: Sequence[SealedPiece]) -> None:
+    """Make sure that the files of pieces of one folder are there with their sizes; one look into their folder is enough.
+
+    Raises:
+        CorruptError: one of them is not.
+    """
+    sizes: dict[str, dict[str, int]] = {}
+    for piece in pieces:
+        base, _, name = piece.entry.path.rpartition("/")
+        if base not in sizes:
+            sizes[base] = _sizes(piece.folder / base)
+        if sizes[base].get(name) != piece.entry.size_bytes:
+            raise CorruptError(
+                f"segment {piece.folder / piece.entry.path} is missing or has changed: "
+                f"expected {piece.entry.size_bytes} bytes",
+                hint=_HINT,
+            )
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    try:
+        with os.scandir(folder) as found:
+            return {entry.name: entry.stat(follow_symlinks=False).st_size for entry in found}
+    except FileNotFoundError:
+        return {}
