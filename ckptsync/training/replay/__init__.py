@@ -3,17 +3,5 @@
 from .log import ReplayLog, ReplayMembers, ReplayPoint
 from .reading import read_replay
 from .segments import NewSegment
-from .whole import ReplayMark, can_write, mark, roll_back, write_replay
 
-__all__ = [
-    "NewSegment",
-    "ReplayLog",
-    "ReplayMark",
-    "ReplayMembers",
-    "ReplayPoint",
-    "can_write",
-    "mark",
-    "read_replay",
-    "roll_back",
-    "write_replay",
-]
+__all__ = ["NewSegment", "ReplayLog", "ReplayMembers", "ReplayPoint", "read_replay"]
