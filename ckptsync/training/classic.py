@@ -181,7 +181,7 @@ def _save_event(manifest: Manifest) -> dict[str, Any]:
         "num_timesteps": manifest.num_timesteps,
         "kind": manifest.kind,
         "digest": manifest.digest,
-        "seconds": 0.0,
+        "seconds": None,  # nobody has measured it
         "size_bytes": manifest.size_bytes,
         "metrics": dict(manifest.metrics),
     }
