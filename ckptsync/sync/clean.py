@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,8 @@ class Item:
     Args:
         kind: `attic`, `quarantine`, `results` or `session`.
         path: the folder.
-        size_bytes: what its files hold; files with several names count in each.
+        size_bytes: what is free again when it and all older items go. A file that several items have (a segment that
+            several sets share) counts in the youngest of them, and in none while something else has it too.
         age_days: since it was last changed.
     """
 
@@ -88,7 +90,7 @@ def plan_clean(
         keep_bytes: at most so much stays; None: no such limit.
         now: the time, in seconds since 1970.
     """
-    items = sorted(_items(project, time.time() if now is None else now), key=lambda item: -item.age_days)
+    items = _items(project, time.time() if now is None else now)
     remove = [item for item in items if item.age_days > older_than_days]
     keep = items[len(remove) :]
     while keep_bytes is not None and keep and sum(item.size_bytes for item in keep) > keep_bytes:
@@ -111,24 +113,49 @@ def apply_clean(project: Project, plan: CleanPlan) -> CleanPlan:
     return CleanPlan(plan.remove, plan.keep, dry_run=False)
 
 
-def _items(project: Project, now: float) -> Iterator[Item]:
+@dataclass(frozen=True)
+class _Folder:
+    """What lies in one folder: (device, inode) -> status of each file."""
+
+    kind: str
+    path: Path
+    files: Mapping[tuple[int, int], os.stat_result]
+    changed: float
+
+
+def _items(project: Project, now: float) -> list[Item]:
+    """Return what may go, oldest first."""
+    found = sorted(_folders(project), key=lambda folder: folder.changed, reverse=True)
+    names_here = Counter(file for folder in found for file in folder.files)
+    counted: set[tuple[int, int]] = set()
+    items = []
+    for folder in found:
+        new = [file for file in folder.files if file not in counted]
+        counted.update(new)
+        # With more names than were found here, it is needed elsewhere as well: in the training tree
+        size = sum(folder.files[file].st_size for file in new if folder.files[file].st_nlink <= names_here[file])
+        items.append(Item(folder.kind, folder.path, size, max(0.0, (now - folder.changed) / _DAY)))
+    return items[::-1]
+
+
+def _folders(project: Project) -> Iterator[_Folder]:
     layout = project.layout
     for kind, place in (("attic", layout.attic), ("quarantine", layout.quarantine)):
         for name in fsio.list_names(place):
-            yield _item(kind, place / name, now)
+            yield _folder(kind, place / name)
     for record in known_records(project):
         if not record.settled:
             continue
-        folders = [("results", layout.results(record.session))]
-        folders += [("session", layout.session(record.session) / name) for name in _SESSION_FOLDERS]
-        for kind, folder in folders:
-            if folder.is_dir():
-                yield _item(kind, folder, now)
+        yield from (_folder("results", path) for path in [layout.results(record.session)] if path.is_dir())
+        session = [layout.session(record.session) / name for name in _SESSION_FOLDERS]
+        yield from (_folder("session", path) for path in session if path.is_dir())
 
 
-def _item(kind: str, path: Path, now: float) -> Item:
-    size, changed = 0, path.lstat().st_mtime
-    for folder, _, files in os.walk(path):
+def _folder(kind: str, path: Path) -> _Folder:
+    files, changed = {}, path.lstat().st_mtime
+    for folder, _, inside in os.walk(path):
         changed = max(changed, Path(folder).lstat().st_mtime)
-        size += sum((Path(folder) / name).lstat().st_size for name in files)
-    return Item(kind, path, size, max(0.0, (now - changed) / _DAY))
+        for name in inside:
+            status = (Path(folder) / name).lstat()
+            files[status.st_dev, status.st_ino] = status
+    return _Folder(kind, path, files, changed)

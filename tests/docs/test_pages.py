@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from support import pages, toysets
 
-from ckptsync.core import heads, manifest, metadata, session, summary
+from ckptsync.core import heads, manifest, metadata, names, session, summary
 from ckptsync.core.errors import ConfigError, ExitCode
 from ckptsync.core.findings import CODES, note
 from ckptsync.core.layout import EVENTS_NAME, METRICS_NAME, SESSION_INFO_NAME, ProjectLayout, TrainingTree
@@ -191,7 +191,8 @@ def test_paths_of_a_tree_are_described() -> None:
     tree, shown = TrainingTree(Path("data/models")), pages.read(LAYOUT)
     assert tree.lock.as_posix() in shown and tree.attic.as_posix() in shown
     described = " ".join(_named(LAYOUT, "The training tree"))
-    for role in manifest.ROLES[1:]:
+    assert f"/<scenario>{names.SEGMENTS_SUFFIX}/" in described
+    for role in [role for role in manifest.ROLES[1:] if role != manifest.SEGMENT]:
         assert f"_steps.{role}." in described
     for path in (tree.metadata, tree.checkpoints, tree.best):
         assert path.name in described

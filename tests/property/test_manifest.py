@@ -40,6 +40,7 @@ def manifests(draw: st.DrawFn) -> Manifest:
         "cartpole",
         steps,
         files_of("cartpole", steps, members=draw(st.integers(1, 4)), salt=draw(COUNT)),
+        sorted(draw(st.sets(COUNT, max_size=4))),
         kind=draw(st.sampled_from(KINDS)),
         signature=draw(SIGNATURES),
         generation=draw(COUNT),

@@ -104,6 +104,23 @@ def test_clean_removes_by_age_and_size_and_spares_what_is_under_way(bench):
     assert sets.scan(bench.tree.checkpoints)
 
 
+def test_clean_counts_a_file_with_several_names_once_and_one_that_the_tree_needs_never(bench):
+    bench.runner.script = Script(rows=100)
+    for _ in range(3):
+        trip(bench)
+    plan = clean.plan_clean(bench.project, 30, 0)
+    attic = [item for item in plan.remove if item.kind == "attic"]
+    assert len(attic) == 4
+    statuses = [path.stat() for item in attic for path in item.path.rglob("*") if path.is_file()]
+    sizes = {status.st_ino: status.st_size for status in statuses}
+    needed = {path.stat().st_ino for path in (bench.tree.checkpoints / "a_replay").iterdir()}
+    assert len(statuses) > len(sizes)
+    assert sizes.keys() & needed
+    assert sum(item.size_bytes for item in attic) == sum(sizes[inode] for inode in sizes.keys() - needed)
+    assert clean.apply_clean(bench.project, plan).freed_bytes == plan.freed_bytes
+    assert all(not sets.check_files(s.folder, s.manifest) for s in sets.scan(bench.tree.checkpoints))
+
+
 @pytest.mark.parametrize("kernel", init.kernel_names())
 def test_init_makes_a_project_that_loads(tmp_path: Path, kernel):
     report = init.init(tmp_path, kernel)
