@@ -83,18 +83,18 @@ def _draw(panel: Any, curves: Curves, metric: str, *, colour: str, labels: bool)
     if max((abs(y) for _x, y in points), default=0.0) >= 1000:
         panel.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     rows = curves.history.rows
-    begin, end = curves.history.segments[0].begun_at, rows[-1].num_timesteps
+    begin, end = curves.history.stretches[0].begun_at, rows[-1].num_timesteps
     span = max(end - begin, 1)
     panel.set_xlim(begin - 0.01 * span, end + 0.01 * span)
     placed = float("-inf")
-    for number, segment in enumerate(curves.history.segments, start=1):
-        panel.axvline(segment.begun_at, color=_BORDER, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
-        place = (segment.begun_at - begin) / span
+    for number, stretch in enumerate(curves.history.stretches, start=1):
+        panel.axvline(stretch.begun_at, color=_BORDER, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
+        place = (stretch.begun_at - begin) / span
         if labels and place - placed >= _LABEL_ROOM:
             placed = place
             panel.annotate(
-                _plain(session_label(segment, number)),
-                (segment.begun_at, 1.0),
+                _plain(session_label(stretch, number)),
+                (stretch.begun_at, 1.0),
                 xycoords=("data", "axes fraction"),
                 xytext=(0, 3),
                 textcoords="offset points",

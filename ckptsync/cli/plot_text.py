@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from ..core import names
 from ..core.errors import UsageError
-from ..core.metrics import LENGTH, REWARD, STEPS_PER_SECOND, Segment
+from ..core.metrics import LENGTH, REWARD, STEPS_PER_SECOND, Stretch
 from ..sync.plot import PlotReport
 from . import text
 from .chart import ASCII, UNICODE, Chart, draw
@@ -41,12 +41,12 @@ def steps_title() -> str:
     return "steps (num_timesteps, all sessions)"
 
 
-def session_label(segment: Segment, number: int) -> str:
+def session_label(stretch: Stretch, number: int) -> str:
     """Return the short name of a session, `s0003`; outside any session the number of its turn."""
-    if segment.session is None:
+    if stretch.session is None:
         return f"#{number}"
     try:
-        return f"s{names.parse_session_id(segment.session)[1]:04d}"
+        return f"s{names.parse_session_id(stretch.session)[1]:04d}"
     except UsageError:  # what it calls itself is no session of ours
         return f"#{number}"
 
@@ -62,8 +62,8 @@ def charts(report: PlotReport, *, width: int, braille: bool) -> Iterator[Line]:
     for curves in report.curves:
         history = curves.history
         borders = [
-            (segment.begun_at, session_label(segment, number))
-            for number, segment in enumerate(history.segments, start=1)
+            (stretch.begun_at, session_label(stretch, number))
+            for number, stretch in enumerate(history.stretches, start=1)
         ]
         for metric in curves.metrics:
             points = history.points(metric)
@@ -91,7 +91,7 @@ def summary(report: PlotReport) -> str:
         history = curves.history
         target = f" of {history.target:,}" if history.target else ""
         done = f"{history.rows[-1].num_timesteps:,}{target} steps"
-        parts.append(f"{history.scenario}: {done} in {text.count(len(history.segments), 'session')}")
+        parts.append(f"{history.scenario}: {done} in {text.count(len(history.stretches), 'session')}")
     return "; ".join(parts)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from .manifest import Origin
-from .metrics import Row, Segment
+from .metrics import Row, Stretch
 
 
 @dataclass(frozen=True)
@@ -20,18 +20,18 @@ class History:
 
     Args:
         scenario: the scenario.
-        segments: oldest first; each is cut where the next one begins, so N rises strictly over all of them.
+        stretches: oldest first; each is cut where the next one begins, so N rises strictly over all of them.
         missing: sessions that belong in between and of which no rows are here.
     """
 
     scenario: str
-    segments: tuple[Segment, ...]
+    stretches: tuple[Stretch, ...]
     missing: tuple[str, ...] = ()
 
     @property
     def rows(self) -> list[Row]:
         """Every row, N rising strictly."""
-        return [row for segment in self.segments for row in segment.rows]
+        return [row for stretch in self.stretches for row in stretch.rows]
 
     @property
     def metrics(self) -> list[str]:
@@ -41,7 +41,7 @@ class History:
     @property
     def target(self) -> int | None:
         """What the newest session was to reach, or None."""
-        return self.segments[-1].target
+        return self.stretches[-1].target
 
     def points(self, metric: str) -> list[tuple[int, float]]:
         """Return (N, value) wherever a metric was recorded, N rising strictly."""
@@ -49,16 +49,16 @@ class History:
 
 
 def join(
-    segments: Sequence[Segment], newest: Segment, *, origins: Mapping[str, Origin | None] | None = None
+    stretches: Sequence[Stretch], newest: Stretch, *, origins: Mapping[str, Origin | None] | None = None
 ) -> History:
-    """Follow a segment back to where its lineage began.
+    """Follow a stretch back to where its lineage began.
 
     Args:
-        segments: all that is known, in the order of writing.
+        stretches: all that is known, in the order of writing.
         newest: the one to begin with; nothing of it is cut.
         origins: session -> what it went on from, for sessions whose rows are gone; those not in it end the search.
     """
-    own = [segment for segment in segments if segment.scenario == newest.scenario]
+    own = [stretch for stretch in stretches if stretch.scenario == newest.scenario]
     kept = [newest]
     missing: list[str] = []
     place, limit, origin = own.index(newest), newest.begun_at, newest.resumed_from
@@ -79,13 +79,13 @@ def join(
     return History(newest.scenario, tuple(_rising(reversed(kept))), tuple(reversed(missing)))
 
 
-def _made_in(origin: Origin, own: Sequence[Segment], place: int) -> int | None:
-    """Return the index of the segment that a set was made in, or None.
+def _made_in(origin: Origin, own: Sequence[Stretch], place: int) -> int | None:
+    """Return the index of the stretch that a set was made in, or None.
 
     Args:
         origin: the set.
-        own: every segment of the scenario.
-        place: index of the segment that went on from the set.
+        own: every stretch of the scenario.
+        place: index of the stretch that went on from the set.
     """
     heir = own[place]
     found = [i for i, s in enumerate(own) if s.session == origin.session and s.begun_at <= origin.num_timesteps]
@@ -96,9 +96,9 @@ def _made_in(origin: Origin, own: Sequence[Segment], place: int) -> int | None:
     return max(found, key=lambda i: (own[i].generation, i), default=None)
 
 
-def _rising(segments: Iterable[Segment]) -> Iterator[Segment]:
+def _rising(stretches: Iterable[Stretch]) -> Iterator[Stretch]:
     newest = -1
-    for segment in segments:
-        rows = tuple(row for row in segment.rows if row.num_timesteps > newest)
+    for stretch in stretches:
+        rows = tuple(row for row in stretch.rows if row.num_timesteps > newest)
         newest = rows[-1].num_timesteps if rows else newest
-        yield replace(segment, rows=rows)
+        yield replace(stretch, rows=rows)

@@ -3,7 +3,7 @@
     {"at", "scenario", "num_timesteps", "start": {"session", "lineage", "generation", "target", "resumed_from"}}
     {"at", "scenario", "num_timesteps", "ep_rew_mean": 57.8, "train/loss": 6.1, ...}
 
-The first kind opens a segment: what one session adds to one scenario. The second kind is a row. A writer that
+The first kind opens a stretch: what one session adds to one scenario. The second kind is a row. A writer that
 died leaves at most one torn line; what makes no sense is counted and passed over.
 """
 
@@ -54,7 +54,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Segment:
+class Stretch:
     """What one session adds to the history of one scenario.
 
     Args:
@@ -78,17 +78,17 @@ class Segment:
     rows: tuple[Row, ...] = ()
 
 
-def start_line(segment: Segment) -> bytes:
-    """Return the line that opens a segment."""
-    origin = segment.resumed_from
+def start_line(stretch: Stretch) -> bytes:
+    """Return the line that opens a stretch."""
+    origin = stretch.resumed_from
     start = {
-        "session": segment.session,
-        "lineage": segment.lineage,
-        "generation": segment.generation,
-        "target": segment.target,
+        "session": stretch.session,
+        "lineage": stretch.lineage,
+        "generation": stretch.generation,
+        "target": stretch.target,
         "resumed_from": origin.to_json() if origin is not None else None,
     }
-    return _line(segment.scenario, segment.begun_at, {"start": start})
+    return _line(stretch.scenario, stretch.begun_at, {"start": start})
 
 
 def row_line(scenario: str, row: Row) -> bytes:
@@ -101,11 +101,11 @@ def _line(scenario: str, num_timesteps: int, more: Mapping[str, Any]) -> bytes:
     return jsonio.canonical(value) + b"\n"
 
 
-def read_metrics(path: Path) -> tuple[list[Segment], int]:
+def read_metrics(path: Path) -> tuple[list[Stretch], int]:
     """Read a file of metrics.
 
     Returns:
-        its segments in the order of their first lines, and how many lines made no sense; none when there is no file.
+        its stretches in the order of their first lines, and how many lines made no sense; none when there is no file.
 
     Raises:
         CorruptError: the file is too large to be one.
@@ -117,7 +117,7 @@ def read_metrics(path: Path) -> tuple[list[Segment], int]:
     return parse_metrics(data)
 
 
-def parse_metrics(data: bytes) -> tuple[list[Segment], int]:
+def parse_metrics(data: bytes) -> tuple[list[Stretch], int]:
     """Parse the bytes of a file of metrics; see `read_metrics`."""
     *lines, _torn = data.split(b"\n")  # behind the last line break lies nothing, or a line that is still being written
     found: list[_Gathered] = []
@@ -136,7 +136,7 @@ def parse_metrics(data: bytes) -> tuple[list[Segment], int]:
             senseless += 1
             continue
         if scenario not in current:
-            current[scenario] = _Gathered(Segment(scenario, steps))
+            current[scenario] = _Gathered(Stretch(scenario, steps))
             found.append(current[scenario])
         current[scenario].add(row)
     return [gathered.whole() for gathered in found], senseless
@@ -151,9 +151,9 @@ def _place(value: Any) -> tuple[str, int]:
         raise ValueError(error.message) from None
 
 
-def _started(scenario: str, steps: int, start: Mapping[str, Any]) -> Segment:
+def _started(scenario: str, steps: int, start: Mapping[str, Any]) -> Stretch:
     origin = start.get("resumed_from")
-    return Segment(
+    return Stretch(
         scenario=scenario,
         begun_at=steps,
         session=fields.text(start, "session") if start.get("session") is not None else None,
@@ -176,33 +176,33 @@ def _row(steps: int, value: Mapping[str, Any]) -> Row:
 
 @dataclass
 class _Gathered:
-    """A segment whose rows are being read: N rises strictly, rows of one N are one."""
+    """A stretch whose rows are being read: N rises strictly, rows of one N are one."""
 
-    segment: Segment
+    stretch: Stretch
     rows: list[Row] = field(default_factory=list)
 
     def add(self, row: Row) -> None:
         """Take a row; one that goes back is passed over."""
-        newest = self.rows[-1].num_timesteps if self.rows else self.segment.begun_at
+        newest = self.rows[-1].num_timesteps if self.rows else self.stretch.begun_at
         if self.rows and row.num_timesteps == newest:
             self.rows[-1] = Row(newest, {**self.rows[-1].values, **row.values})
         elif row.num_timesteps >= newest:
             self.rows.append(row)
 
-    def whole(self) -> Segment:
-        """Return the segment."""
-        return replace(self.segment, rows=tuple(self.rows))
+    def whole(self) -> Stretch:
+        """Return the stretch."""
+        return replace(self.stretch, rows=tuple(self.rows))
 
 
-def with_saves(segments: Iterable[Segment], events: Iterable[Mapping[str, Any]]) -> list[Segment]:
-    """Add to the segments of one session what its save events say, as numbers over the steps.
+def with_saves(stretches: Iterable[Stretch], events: Iterable[Mapping[str, Any]]) -> list[Stretch]:
+    """Add to the stretches of one session what its save events say, as numbers over the steps.
 
     Args:
-        segments: of one file; an event belongs to the newest of its scenario that had begun then.
+        stretches: of one file; an event belongs to the newest of its scenario that had begun then.
         events: of the same session.
     """
-    merged = [{row.num_timesteps: dict(row.values) for row in segment.rows} for segment in segments]
-    kept = list(segments)
+    merged = [{row.num_timesteps: dict(row.values) for row in stretch.rows} for stretch in stretches]
+    kept = list(stretches)
     for event in events:
         steps = event.get("num_timesteps")
         if event.get("event") != "save" or type(steps) is not int:
@@ -212,6 +212,6 @@ def with_saves(segments: Iterable[Segment], events: Iterable[Mapping[str, Any]])
         if places:
             merged[places[-1]].setdefault(steps, {}).update(_row(steps, numbers).values)
     return [
-        replace(segment, rows=tuple(Row(steps, rows[steps]) for steps in sorted(rows)))
-        for segment, rows in zip(kept, merged, strict=True)
+        replace(stretch, rows=tuple(Row(steps, rows[steps]) for steps in sorted(rows)))
+        for stretch, rows in zip(kept, merged, strict=True)
     ]

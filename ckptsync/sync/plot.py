@@ -40,11 +40,11 @@ class Curves:
             "metrics": self.history.metrics,
             "sessions": [
                 {
-                    "session": segment.session,
-                    "begun_at": segment.begun_at,
-                    "ended_at": segment.rows[-1].num_timesteps if segment.rows else segment.begun_at,
+                    "session": stretch.session,
+                    "begun_at": stretch.begun_at,
+                    "ended_at": stretch.rows[-1].num_timesteps if stretch.rows else stretch.begun_at,
                 }
-                for segment in self.history.segments
+                for stretch in self.history.stretches
             ],
             "series": [{"metric": name, "points": self.history.points(name)} for name in self.metrics],
         }
@@ -119,7 +119,7 @@ def _report(source: Source, target: str, scenario: str | None, metrics: Sequence
     histories = []
     for name, newest in source.newest.items():
         origins = {session: origin for (session, of), origin in source.origins.items() if of == name}
-        history = join(source.segments, newest, origins=origins)
+        history = join(source.stretches, newest, origins=origins)
         if history.metrics and scenario in (None, name):
             histories.append(history)
     if not histories:

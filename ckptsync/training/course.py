@@ -15,7 +15,7 @@ from ..core.errors import CkptsyncError
 from ..core.forecast import SetSize
 from ..core.layout import TrainingTree
 from ..core.manifest import Manifest
-from ..core.metrics import Segment
+from ..core.metrics import Stretch
 from ..core.policy import SCORE, Moment, kind_to_save
 from ..core.session import EventLog, SavePolicy, ScenarioSpec
 from .disk import Disk, Room, expected_size
@@ -130,7 +130,7 @@ class Course:
         )
         self._passed = time.monotonic()
         self._progress = surroundings.progress.begin(
-            Segment(
+            Stretch(
                 scenario=spec.name,
                 begun_at=self.begun_at,
                 session=chain.session,

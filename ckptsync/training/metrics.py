@@ -14,7 +14,7 @@ from typing import Any
 
 from ..core import fsio
 from ..core.errors import StorageError
-from ..core.metrics import LENGTH, REWARD, Row, Segment, row_line, start_line
+from ..core.metrics import LENGTH, REWARD, Row, Stretch, row_line, start_line
 
 # The next row is due after this share of the time since the session began, within bounds: plots of a night stay as
 # sharp as those of a minute, and twelve hours fit into two megabytes
@@ -85,9 +85,9 @@ class MetricLog:
         self.due_at = self._begun + _ROW_SECONDS[0]
         self._failed = False
 
-    def start(self, segment: Segment) -> None:
+    def start(self, stretch: Stretch) -> None:
         """Write that a scenario goes on here."""
-        self._append(start_line(segment), durable=True)
+        self._append(start_line(stretch), durable=True)
 
     def row(self, scenario: str, num_timesteps: int, numbers: Mapping[str, float], *, durable: bool = False) -> None:
         """Write one row.

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..core.metrics import REWARD, STEPS_PER_SECOND, Segment, loss_of
+from ..core.metrics import REWARD, STEPS_PER_SECOND, Stretch, loss_of
 from .log import around_bars, log
 from .metrics import MetricLog, finite
 
@@ -76,16 +76,16 @@ class SessionProgress:
         bars = _Bars.open() if (_on_terminal() if terminal is None else terminal) else None
         self._screen: _Bars | _Lines = bars or _Lines()
 
-    def begin(self, segment: Segment) -> Progress:
+    def begin(self, stretch: Stretch) -> Progress:
         """Begin a scenario in this session.
 
         Args:
-            segment: what the session adds to the scenario's history; without rows.
+            stretch: what the session adds to the scenario's history; without rows.
         """
-        self._begun[segment.scenario] = self._reached[segment.scenario] = segment.begun_at
+        self._begun[stretch.scenario] = self._reached[stretch.scenario] = stretch.begun_at
         self._pace = deque([(self.clock(), self.steps)])
-        self.metrics.start(segment)
-        return Progress(self, segment.scenario, segment.begun_at)
+        self.metrics.start(stretch)
+        return Progress(self, stretch.scenario, stretch.begun_at)
 
     def close(self) -> None:
         """Take the bars off the terminal."""

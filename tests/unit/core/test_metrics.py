@@ -9,38 +9,38 @@ import pytest
 
 from ckptsync.core.errors import CorruptError
 from ckptsync.core.manifest import Origin
-from ckptsync.core.metrics import Row, Segment, loss_of, parse_metrics, read_metrics, row_line, start_line, with_saves
+from ckptsync.core.metrics import Row, Stretch, loss_of, parse_metrics, read_metrics, row_line, start_line, with_saves
 
 ORIGIN = Origin("r/s0001", 100, "sha256:" + "a" * 64)
-START = Segment("a", 100, "r/s0002", "l0001-abcdef", 2, 500, ORIGIN)
+START = Stretch("a", 100, "r/s0002", "l0001-abcdef", 2, 500, ORIGIN)
 
 
-def rows(segment: Segment) -> list[tuple[int, dict[str, float]]]:
-    return [(row.num_timesteps, dict(row.values)) for row in segment.rows]
+def rows(stretch: Stretch) -> list[tuple[int, dict[str, float]]]:
+    return [(row.num_timesteps, dict(row.values)) for row in stretch.rows]
 
 
 def test_segments_and_rows_are_read_back() -> None:
     data = start_line(START) + row_line("a", Row(120, {"ep_rew_mean": 1.5})) + row_line("a", Row(140, {"loss": 2.0}))
-    (segment,), senseless = parse_metrics(data)
+    (stretch,), senseless = parse_metrics(data)
     assert senseless == 0
-    assert rows(segment) == [(120, {"ep_rew_mean": 1.5}), (140, {"loss": 2.0})]
-    assert (segment.scenario, segment.begun_at, segment.session, segment.target) == ("a", 100, "r/s0002", 500)
-    assert (segment.lineage, segment.generation, segment.resumed_from) == ("l0001-abcdef", 2, ORIGIN)
+    assert rows(stretch) == [(120, {"ep_rew_mean": 1.5}), (140, {"loss": 2.0})]
+    assert (stretch.scenario, stretch.begun_at, stretch.session, stretch.target) == ("a", 100, "r/s0002", 500)
+    assert (stretch.lineage, stretch.generation, stretch.resumed_from) == ("l0001-abcdef", 2, ORIGIN)
 
 
 def test_scenarios_and_sessions_of_one_file_are_kept_apart() -> None:
     data = b"".join(
         [
-            start_line(Segment("a", 0, lineage="l1", generation=1)),
-            start_line(Segment("b", 0, lineage="l1", generation=1)),
+            start_line(Stretch("a", 0, lineage="l1", generation=1)),
+            start_line(Stretch("b", 0, lineage="l1", generation=1)),
             row_line("b", Row(5, {"x": 1.0})),
             row_line("a", Row(10, {"x": 2.0})),
-            start_line(Segment("a", 10, lineage="l1", generation=2)),
+            start_line(Stretch("a", 10, lineage="l1", generation=2)),
             row_line("a", Row(20, {"x": 3.0})),
         ]
     )
-    segments, _ = parse_metrics(data)
-    assert [(s.scenario, s.generation, rows(s)) for s in segments] == [
+    stretches, _ = parse_metrics(data)
+    assert [(s.scenario, s.generation, rows(s)) for s in stretches] == [
         ("a", 1, [(10, {"x": 2.0})]),
         ("b", 1, [(5, {"x": 1.0})]),
         ("a", 2, [(20, {"x": 3.0})]),
@@ -49,9 +49,9 @@ def test_scenarios_and_sessions_of_one_file_are_kept_apart() -> None:
 
 def test_rows_of_one_step_are_one_and_no_row_goes_back() -> None:
     data = b"".join(row_line("a", Row(n, values)) for n, values in [(5, {"x": 1.0}), (5, {"y": 2.0}), (3, {"x": 9.0})])
-    (segment,), _ = parse_metrics(data)
-    assert rows(segment) == [(5, {"x": 1.0, "y": 2.0})]
-    assert segment.begun_at == 5
+    (stretch,), _ = parse_metrics(data)
+    assert rows(stretch) == [(5, {"x": 1.0, "y": 2.0})]
+    assert stretch.begun_at == 5
 
 
 @pytest.mark.parametrize(
@@ -75,21 +75,21 @@ def test_rows_of_one_step_are_one_and_no_row_goes_back() -> None:
 )
 def test_a_line_that_makes_no_sense_costs_itself_alone(line: bytes) -> None:
     good = row_line("a", Row(7, {"x": 1.0}))
-    segments, senseless = parse_metrics(line + b"\n" + good)
+    stretches, senseless = parse_metrics(line + b"\n" + good)
     assert senseless == 1
-    assert [rows(segment) for segment in segments] == [[(7, {"x": 1.0})]]
+    assert [rows(stretch) for stretch in stretches] == [[(7, {"x": 1.0})]]
 
 
 def test_a_line_that_is_still_being_written_is_no_damage() -> None:
     good = row_line("a", Row(7, {"x": 1.0}))
-    segments, senseless = parse_metrics(good + b'{"at":"2026')
-    assert (len(segments), senseless) == (1, 0)
+    stretches, senseless = parse_metrics(good + b'{"at":"2026')
+    assert (len(stretches), senseless) == (1, 0)
 
 
 def test_only_numbers_are_values() -> None:
     line = {"at": "x", "scenario": "a", "num_timesteps": 1, "t": "text", "b": True, "n": None, "l": [1], "i": 3}
-    (segment,), _ = parse_metrics(json.dumps(line | {"k" * 300: 1.0}).encode() + b"\n")
-    assert rows(segment) == [(1, {"i": 3.0})]
+    (stretch,), _ = parse_metrics(json.dumps(line | {"k" * 300: 1.0}).encode() + b"\n")
+    assert rows(stretch) == [(1, {"i": 3.0})]
 
 
 def test_no_file_is_no_history_and_a_giant_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,7 +101,7 @@ def test_no_file_is_no_history_and_a_giant_is_none(tmp_path: Path, monkeypatch: 
 
 
 def test_saves_become_numbers_over_the_steps() -> None:
-    segment = Segment("a", 100, rows=(Row(120, {"x": 1.0}),))
+    stretch = Stretch("a", 100, rows=(Row(120, {"x": 1.0}),))
     save = {"event": "save", "scenario": "a", "num_timesteps": 120, "seconds": 0.5, "size_bytes": 10}
     events = [
         save,
@@ -111,7 +111,7 @@ def test_saves_become_numbers_over_the_steps() -> None:
         {**save, "num_timesteps": "120"},
         {"event": "end", "scenario": "a", "num_timesteps": 130},
     ]
-    (merged,) = with_saves([segment], events)
+    (merged,) = with_saves([stretch], events)
     assert rows(merged) == [
         (110, {"save_bytes": 10.0, "stall_seconds": 0.01}),
         (120, {"x": 1.0, "save_seconds": 0.5, "save_bytes": 10.0}),

@@ -12,7 +12,7 @@ from support.projects import Script, seal_set, set_head
 from ckptsync.core.errors import NothingFoundError, UsageError
 from ckptsync.core.layout import METRICS_NAME
 from ckptsync.core.manifest import Origin
-from ckptsync.core.metrics import Row, Segment, row_line, start_line
+from ckptsync.core.metrics import Row, Stretch, row_line, start_line
 from ckptsync.core.session import SessionSpec
 from ckptsync.runners.base import SessionHandle, SessionState
 from ckptsync.sync import restore, roundtrip
@@ -27,11 +27,11 @@ def metrics_of(spec: SessionSpec, until: int, *, beyond: int = 0) -> bytes:
     origin = spec.heads.get("a")
     begun = origin.num_timesteps if origin is not None else 0
     number = float(spec.session[-4:])
-    segment = Segment("a", begun, spec.session, spec.lineage, spec.generation, 1000, origin)
+    stretch = Stretch("a", begun, spec.session, spec.lineage, spec.generation, 1000, origin)
     rows = [
         Row(steps, {"ep_rew_mean": number, "train/loss": 0.5}) for steps in range(begun + 50, until + beyond + 1, 50)
     ]
-    return start_line(segment) + b"".join(row_line("a", row) for row in rows)
+    return start_line(stretch) + b"".join(row_line("a", row) for row in rows)
 
 
 def train(bench: Bench, *, beyond: int = 0, state: SessionState = SessionState.COMPLETE) -> str:
@@ -130,7 +130,7 @@ def test_training_by_hand_in_the_project_is_a_part(bench: Bench) -> None:
     lineage = bench.runner.spec_of("a/s0001").lineage
     made = seal_set(bench.tree.checkpoints, 300, lineage=lineage, generation=2)
     set_head(bench.tree, made)
-    by_hand = Segment("a", 200, None, lineage, 2, 1000, Origin("a/s0001", 200, "sha256:" + "0" * 64))
+    by_hand = Stretch("a", 200, None, lineage, 2, 1000, Origin("a/s0001", 200, "sha256:" + "0" * 64))
     lines = start_line(by_hand) + row_line("a", Row(300, {"ep_rew_mean": 77.0}))
     (bench.project.root / METRICS_NAME).write_bytes(lines)
     assert points(bench)[-2:] == [(200, 1.0), (300, 77.0)]
@@ -162,7 +162,7 @@ def test_unknown_names_are_refused_with_the_known_ones(bench: Bench) -> None:
 
 def plain_training(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    first = Segment("x", 0, lineage="l", generation=1)
+    first = Stretch("x", 0, lineage="l", generation=1)
     second = replace(first, begun_at=20, generation=2, resumed_from=Origin(None, 20, "sha256:" + "0" * 64))
     lines = [start_line(first), *(row_line("x", Row(n, {"r": 1.0})) for n in (10, 20, 30))]
     lines += [start_line(second), *(row_line("x", Row(n, {"r": 2.0})) for n in (30, 40))]

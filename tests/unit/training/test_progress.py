@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from ckptsync.core.history import join
-from ckptsync.core.metrics import Segment, read_metrics
+from ckptsync.core.metrics import Stretch, read_metrics
 from ckptsync.training.progress import Limits, SessionProgress
 
 
@@ -46,7 +46,7 @@ def recorded() -> list[dict[str, float]]:
 
 def test_a_line_every_ten_seconds_says_it_all(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     shown = progress(clock, limits=Limits(deadline=1000.0 + 3600, every_steps=500), cart=100_000)
-    scenario = shown.begin(Segment("cart", 2000))
+    scenario = shown.begin(Stretch("cart", 2000))
     for second in range(1, 22):
         clock.now = 1000.0 + second
         scenario.update(2000 + 100 * second, {"ep_rew_mean": 57.84, "train/loss": 0.1234})
@@ -61,8 +61,8 @@ def test_a_line_every_ten_seconds_says_it_all(clock: Clock, capsys: pytest.Captu
 
 def test_several_scenarios_and_a_limit_of_steps_are_told(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     shown = progress(clock, limits=Limits(max_steps=500), a=1000, b=3000)
-    shown.begin(Segment("a", 1000)).end(1000, {})
-    second = shown.begin(Segment("b", 100))
+    shown.begin(Stretch("a", 1000)).end(1000, {})
+    second = shown.begin(Stretch("b", 100))
     clock.now += 10
     second.update(350, {"train/critic_loss": 12.0})
     assert capsys.readouterr().out.splitlines() == [
@@ -72,7 +72,7 @@ def test_several_scenarios_and_a_limit_of_steps_are_told(clock: Clock, capsys: p
 
 
 def test_the_speed_is_that_of_the_last_minute(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
-    scenario = progress(clock, a=10**6).begin(Segment("a", 0))
+    scenario = progress(clock, a=10**6).begin(Stretch("a", 0))
     steps = 0
     for second in range(1, 201):
         clock.now += 1
@@ -82,14 +82,14 @@ def test_the_speed_is_that_of_the_last_minute(clock: Clock, capsys: pytest.Captu
 
 
 def test_nothing_stands_still_when_no_step_is_made(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
-    scenario = progress(clock).begin(Segment("a", 0))
+    scenario = progress(clock).begin(Stretch("a", 0))
     clock.now += 10
     scenario.update(0, {})
     assert capsys.readouterr().out == "[TRAIN] a 0/1,000 steps · 0 steps/s\n"
 
 
 def test_rows_come_at_their_times_and_the_last_one_always(clock: Clock) -> None:
-    scenario = progress(clock).begin(Segment("a", 0))
+    scenario = progress(clock).begin(Stretch("a", 0))
     for tick in range(1, 257):
         clock.now += 1 / 64
         scenario.update(tick, {"ep_rew_mean": 1.0 / 3})
@@ -103,7 +103,7 @@ def test_rows_come_at_their_times_and_the_last_one_always(clock: Clock) -> None:
 
 
 def test_a_long_session_keeps_its_history_small(clock: Clock) -> None:
-    scenario = progress(clock).begin(Segment("a", 0))
+    scenario = progress(clock).begin(Stretch("a", 0))
     for minute in range(12 * 60 * 4):
         clock.now += 15
         scenario.update(minute, {"x": 1.0})
@@ -112,17 +112,17 @@ def test_a_long_session_keeps_its_history_small(clock: Clock) -> None:
 
 def test_a_start_line_joins_sessions(clock: Clock) -> None:
     for number, begun in enumerate((0, 10), start=1):
-        scenario = progress(clock).begin(Segment("a", begun, lineage="l", generation=number))
+        scenario = progress(clock).begin(Stretch("a", begun, lineage="l", generation=number))
         clock.now += 5
         scenario.end(begun + 15, {"x": float(number)})
-    segments, senseless = read_metrics(Path("metrics.jsonl"))
+    stretches, senseless = read_metrics(Path("metrics.jsonl"))
     assert senseless == 0
-    assert [(s.begun_at, s.generation) for s in segments] == [(0, 1), (10, 2)]
-    assert join(segments, segments[1]).points("x") == [(25, 2.0)]
+    assert [(s.begun_at, s.generation) for s in stretches] == [(0, 1), (10, 2)]
+    assert join(stretches, stretches[1]).points("x") == [(25, 2.0)]
 
 
 def test_a_full_disk_is_told_once_and_ends_nothing(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
-    scenario = progress(clock).begin(Segment("a", 0))
+    scenario = progress(clock).begin(Stretch("a", 0))
     Path("metrics.jsonl").unlink()
     Path("metrics.jsonl").mkdir()  # what cannot be appended to
     for tick in range(5):
@@ -138,11 +138,11 @@ def test_a_full_disk_is_told_once_and_ends_nothing(clock: Clock, capsys: pytest.
 
 _ON_A_TERMINAL = """
 from pathlib import Path
-from ckptsync.core.metrics import Segment
+from ckptsync.core.metrics import Stretch
 from ckptsync.training.progress import Limits, SessionProgress, log
 import time
 shown = SessionProgress({"cart": 1000}, {"cart": 400}, Limits(deadline=time.monotonic() + 600), Path("metrics.jsonl"))
-scenario = shown.begin(Segment("cart", 400))
+scenario = shown.begin(Stretch("cart", 400))
 time.sleep(0.6)
 scenario.update(500, {"ep_rew_mean": 12.5, "train/loss": 0.5})
 log("[CHECKPOINT] a line of the log")
