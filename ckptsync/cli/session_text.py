@@ -144,8 +144,8 @@ def planned(plan: LaunchPlan) -> Iterator[Line]:
     yield f"  {keeping(spec.save)}"
     for room in plan.rooms:
         yield from needing(room)
-    carried = sum(manifest.size_bytes for _, manifest in plan.inputs)
-    packs = f", {text.count(len(plan.inputs), 'checkpoint')} with {size_text(carried)}" if plan.inputs else ""
+    checkpoints = f", {text.count(len(plan.inputs), 'checkpoint')} with {size_text(plan.carried_bytes)}"
+    packs = checkpoints if plan.inputs else ""
     yield f"  sends a script of {size_text(plan.bundle_bytes)}{packs}"
     if spec.params:
         yield "  parameters: " + ", ".join(f"{key}={value!r}" for key, value in spec.params.items())

@@ -93,6 +93,11 @@ class LaunchPlan:
         """Size of the kernel script."""
         return len(self.script)
 
+    @property
+    def carried_bytes(self) -> int:
+        """Bytes of all sets that the session is given; a segment that they share travels once."""
+        return sum(entry.size_bytes for entry in {entry for _, manifest in self.inputs for entry in manifest.files})
+
     def to_json(self) -> dict[str, Any]:
         """Return the JSON object of a dry run."""
         return {

@@ -25,6 +25,9 @@ import os, sys
 os.makedirs("data/models")
 with open("data/models/a file", "wb") as file:
     file.write(bytes(range(256)) * 5000)
+os.makedirs("data/models/checkpoints/toy_replay")
+with open("data/models/checkpoints/toy_replay/0-5-rows", "wb") as file:
+    file.write(b"rows")
 open("empty", "wb").close()
 os.symlink(sys.executable, "link")
 print("made", flush=True)
@@ -190,6 +193,9 @@ class RunnerContract:
         data = bytes(range(256)) * 5000
         assert listed["data/models/a file"] in (len(data), None)
         assert "empty" in listed
+        rows = "data/models/checkpoints/toy_replay/0-5-rows"
+        assert listed[rows] in (4, None)
+        assert self.read(runner, handle, rows) == b"rows"
         assert "link" not in listed
         for offset in (0, 1, 777, len(data) - 1, len(data)):
             assert self.read(runner, handle, "data/models/a file", offset) == data[offset:]

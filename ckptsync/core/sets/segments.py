@@ -105,6 +105,8 @@ def collect(folder: Path, scenario: str, among: Iterable[str] | None = None) -> 
         among: only these, such as those of a set that was removed; all when None.
     """
     asked = None if among is None else set(among)
+    if asked is not None and not asked:
+        return []
     left = [path for path in present(folder, scenario) if asked is None or path in asked]
     left, unsure = _survey(folder, scenario, left)
     if not left or unsure or _stems(folder, scenario, names.PENDING_SUFFIX):

@@ -125,6 +125,9 @@ def test_the_best_sets_pack_leaves_out_what_the_heads_pack_carries(bench, trip):
     )
     record = launch.fix(bench.project, launch.plan(bench.project, bench.run, LaunchOptions()), bench.told)
     packs = packing.write_packs(bench.project, bench.run, record)
+    assert launch.plan(bench.project, bench.run, LaunchOptions()).carried_bytes == sum(
+        {entry.path: entry.size_bytes for s in sets.scan(bench.tree.checkpoints) for entry in s.manifest.files}.values()
+    )
     carried = {name: [m.name for m in read_index(path).members] for name, path in packs.items()}
     assert segment(0, 100).path in carried["a_checkpoint_200_steps.ckpt"]
     assert sorted(carried["a_checkpoint_100_steps.ckpt"]) == [
