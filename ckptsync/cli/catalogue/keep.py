@@ -9,6 +9,34 @@ from .parts import DRY_RUN, SHELLS
 
 KEEP = (
     Command(
+        name="export",
+        help="plain files of a checkpoint, for tools without ckptsync",
+        group="Keep house",
+        run="export_commands:export",
+        schema="ckptsync.export/1",
+        description=(
+            "Writes the model, VecNormalize's statistics and the replay buffer in stable-baselines3's own formats, as "
+            "load, VecNormalize.load and load_replay_buffer read them. Of a run or a folder it takes the checkpoint of "
+            "each scenario that the next session resumes from. Every file is compared with its seal. Only the replay "
+            "buffer needs stable-baselines3 installed here."
+        ),
+        examples=(
+            ("ckptsync export", "of the only run, into exports/"),
+            ("ckptsync export --replay buffer.pkl", "the replay buffer alone"),
+            ("ckptsync export data/models/checkpoints/walker_checkpoint_50000_steps.zip", "of an older checkpoint"),
+        ),
+        arguments=(
+            argument("target", nargs="?", metavar="PATH|RUN|SESSION", completes="file", help="whose files"),
+            argument("--output", metavar="DIR", completes="directory", help="where they go; without it exports/"),
+            argument("--replay", metavar="FILE", completes="file", help="write only the replay buffer, into this file"),
+            argument("--scenario", metavar="NAME", help="only this scenario"),
+            argument("--force", action="store_true", help="replace files that are there"),
+            DRY_RUN,
+        ),
+        exit_codes=(ExitCode.CORRUPT, ExitCode.NOTHING_FOUND),
+        see_also=("show", "ls"),
+    ),
+    Command(
         name="clean",
         help="make room: old files of attic, quarantine and results",
         group="Keep house",

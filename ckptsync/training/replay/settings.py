@@ -20,7 +20,9 @@ _PLAIN = (
 
 def settings_of(buffer: Any) -> dict[str, Any]:
     """Return the arguments that a buffer was built with, as values that `arrays.encode` knows; no spaces, no env."""
-    found = {name: getattr(buffer, name) for name in _PLAIN if hasattr(buffer, name)}
+    found = {"module": type(buffer).__module__} | {
+        name: getattr(buffer, name) for name in _PLAIN if hasattr(buffer, name)
+    }
     strategy = getattr(buffer, "goal_selection_strategy", None)
     return found if strategy is None else {**found, "goal_selection_strategy": strategy.name.lower()}
 
