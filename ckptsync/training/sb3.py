@@ -10,8 +10,8 @@ from .callback_state import CallbackState, environments
 from .callbacks import SessionCallback, StopTraining, as_callback
 from .capture import put_back_generators, put_back_objects
 from .environment import EnvironmentCapture
+from .log import log
 from .metrics import ModelNumbers
-from .progress import log
 from .replay import ReplayLog
 from .saver import Order
 from .sb3_model import load_tensors, signature_of
@@ -255,8 +255,11 @@ class Trainer:
         course.saver.settle()
         sealed = kept is None or kept.num_timesteps <= course.saver.last_saved
         ending = cause if sealed else "error"
-        course.end(ending, course.saver.last_saved, kept.numbers if kept is not None else {})
         log("[TRAIN] Training does not come back: the process ends without it")
+        try:
+            course.end(ending, course.saver.last_saved, kept.numbers if kept is not None else {})
+        except CkptsyncError as error:
+            log(f"[TRAIN] {error.message}")
         self._scenario.surroundings.leave(ending)
 
     def _end(self, cause: str) -> Outcome:

@@ -40,9 +40,9 @@ from ..core.summary import summarise, trained_seconds
 from .course import Surroundings
 from .disk import Disk
 from .host import current_host
-from .log import kept_in
+from .log import kept_in, log
 from .plan import Plan
-from .progress import Limits, SessionProgress, log
+from .progress import Limits, SessionProgress
 from .resume import Resume
 from .scenario import Outcome, Scenario
 from .stop import REQUEST_NAME, StopWatch, session_started
@@ -245,7 +245,9 @@ class TrainingSession:
             alone=len(plan.scenarios) == 1,
         )
         if not self._stop.handles_signals:
-            message = "the session runs in no main thread: SIGTERM and SIGINT end it without a last checkpoint"
+            message = (
+                "the session runs in no main thread: it hears no signals, and SIGTERM and SIGINT end it without a save"
+            )
             self._events.write("warning", message=message)
             log(f"[TRAIN] {message}")
         self._opened = [self._open(spec, surroundings) for spec in plan.scenarios]
@@ -330,6 +332,9 @@ class TrainingSession:
         code = {"signal": self._stop.exit_code, "error": ExitCode.ERROR}.get(cause, ExitCode.OK)
         try:
             self._write_end(code, None)
+        except CkptsyncError as error:
+            log(f"[TRAIN] {error.message}")
+        try:
             for child in multiprocessing.active_children():
                 child.terminate()
             sys.stdout.flush()

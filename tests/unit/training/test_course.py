@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import signal
+import time
 from pathlib import Path
 from typing import BinaryIO
 
@@ -79,6 +80,104 @@ def test_a_session_stops_before_its_deadline(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_request_by_file_stops_it(tree: TrainingTree) -> None:
     Path("ckptsync.stop").touch()
     assert train(tree.root, 10**9) == "request"
+
+
+def test_a_request_for_a_save_is_answered_and_training_goes_on(
+    tree: TrainingTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ckptsync.training.stop._FILE_CHECK_SECONDS", 0.0)
+
+    def ask(steps: int) -> None:
+        if steps == 50:
+            Path("ckptsync.save").touch()
+
+    with TrainingSession(tree.root, "a", 100, save_best=False) as session:
+        assert loop(session.scenario, at=ask) == "target"
+    assert saves() == [(60, "request"), (100, "final")]
+    assert not Path("ckptsync.save").exists()
+
+
+def test_a_request_stays_until_a_save_has_answered_it(tree: TrainingTree, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ckptsync.training.stop._FILE_CHECK_SECONDS", 0.0)
+    monkeypatch.setattr("ckptsync.training.saver._RETRY_SECONDS", 0.0)
+    there: list[bool] = []
+
+    def write(steps: int, file: BinaryIO) -> None:
+        there.append(Path("ckptsync.save").exists())
+        if steps == 10:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        model_writer(steps)(file)
+
+    with TrainingSession(tree.root, "a", 30, save_best=False) as session:
+        steps = session.scenario.begin()
+        Path("ckptsync.save").touch()
+        while session.scenario.clean_point(steps, lambda file: write(steps, file)) is None:
+            steps += 10
+    assert there == [True, True, False]
+    assert saves() == [(20, "request"), (30, "final")]
+
+
+def test_a_request_that_nobody_could_answer_is_taken_away(tree: TrainingTree) -> None:
+    with TrainingSession(tree.root, "a", 100):
+        Path("ckptsync.save").touch()
+    assert not Path("ckptsync.save").exists()
+
+
+def test_a_save_says_how_long_it_held_training_up(tree: TrainingTree) -> None:
+    train(tree.root, 10)
+    [save] = events("save")
+    assert save["stall_seconds"] == save["seconds"] > 0  # a loop of one's own waits for its saves
+
+
+def test_what_goes_wrong_in_the_users_own_code_is_raised_at_once(tree: TrainingTree) -> None:
+    def write(file: BinaryIO) -> None:
+        raise LookupError("no such layer")
+
+    with pytest.raises(LookupError), TrainingSession(tree.root, "a", 300, every_steps=100) as session:
+        steps = session.scenario.begin()
+        while session.scenario.clean_point(steps, write) is None:
+            steps += 10
+    assert events("failed-save")[0]["num_timesteps"] == 100
+
+
+def test_a_second_signal_does_not_cut_a_save(tree: TrainingTree, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ckptsync.training.stop._ONE_WISH_SECONDS", 0.05)
+
+    def write(steps: int, file: BinaryIO) -> None:
+        if events("save"):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.2)
+        model_writer(steps)(file)
+
+    def send(steps: int) -> None:
+        if steps == 20:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.1)
+
+    with pytest.raises(SystemExit) as left, TrainingSession(tree.root, "a", 1000, every_steps=10) as session:
+        steps = session.scenario.begin()
+        while session.scenario.clean_point(steps, lambda file: write(steps, file)) is None:
+            steps += 10
+            send(steps)
+    assert left.value.code == 130
+    assert saves()[-1] == (20, "emergency")
+
+
+def test_a_second_signal_between_clean_points_ends_the_script(
+    tree: TrainingTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ckptsync.training.stop._ONE_WISH_SECONDS", 0.05)
+
+    def send(steps: int) -> None:
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.1)
+        time.sleep(60)
+
+    with pytest.raises(SystemExit) as left, TrainingSession(tree.root, "a", 1000, every_steps=10) as session:
+        loop(session.scenario, at=send)
+    assert left.value.code == 143
+    assert read_session_info(Path("session_info.json"))["cause"] == "signal"
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
