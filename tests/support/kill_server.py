@@ -22,6 +22,7 @@ from typing import Any
 
 import gymnasium
 import torch
+import torch._dynamo  # the first forward of a policy would import it, in every child anew
 from stable_baselines3 import PPO as RealPPO
 from stable_baselines3 import SAC as RealSAC
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList, EvalCallback
@@ -182,7 +183,7 @@ def _ppo(session: TrainingSession) -> Any:
 def _sac(session: TrainingSession) -> Any:
     env = make_vec_env(lambda: Slow(gymnasium.make("Pendulum-v1"), "step"), n_envs=1, seed=0)
     network = {"net_arch": [16]}
-    arguments = {"learning_starts": 30, "buffer_size": 1_000, "batch_size": 16, "train_freq": 4, "gradient_steps": 2}
+    arguments = {"learning_starts": 30, "buffer_size": 1_000, "batch_size": 16, "train_freq": 4, "gradient_steps": 1}
     return session.load_or_create(SAC, "MlpPolicy", env, policy_kwargs=network, device="cpu", **arguments)
 
 
