@@ -15,6 +15,7 @@ from .clock import now
 from .errors import CorruptError, NothingFoundError
 from .layout import TrainingTree
 from .manifest import Manifest
+from .metrics import REWARD
 from .signature import Signature, Space, parse_net_arch
 
 SCHEMA = "ckptsync.training-metadata/1"
@@ -31,7 +32,7 @@ def block(manifest: Manifest) -> dict[str, Any]:
         "action_space_shape": space_shape(signature.action_space),
         "policy_architecture": signature.net_arch,
         "total_timesteps_completed": manifest.num_timesteps,
-        "mean_reward": manifest.metrics.get("ep_rew_mean"),
+        "mean_reward": manifest.metrics.get(REWARD),
         "timestamp": manifest.created_at,
     }
 

@@ -12,12 +12,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
-from . import fields, fsio, jsonio, names
+from . import fields, jsonio, names
 from .clock import now
-from .errors import CkptsyncError, NothingFoundError
+from .errors import CkptsyncError
 from .manifest import Origin
 
 REWARD = "ep_rew_mean"
@@ -28,7 +27,7 @@ SAVE_METRICS = {"save_seconds": "seconds", "save_bytes": "size_bytes", "stall_se
 # The one number that says most about the loss, for whichever algorithm logs it, in this order
 _LOSSES = ("train/loss", "loss", "train/critic_loss", "train/value_loss", "train/policy_loss")
 
-# A session of twelve hours writes two megabytes; more than this is no metric history
+# A session of twelve hours writes a megabyte; more than this is no metric history
 MAX_METRICS_BYTES = 256 << 20
 _MAX_NAME = 200
 _OWN = ("at", "scenario", "num_timesteps")
@@ -101,24 +100,12 @@ def _line(scenario: str, num_timesteps: int, more: Mapping[str, Any]) -> bytes:
     return jsonio.canonical(value) + b"\n"
 
 
-def read_metrics(path: Path) -> tuple[list[Stretch], int]:
-    """Read a file of metrics.
+def parse_metrics(data: bytes) -> tuple[list[Stretch], int]:
+    """Parse the bytes of a metrics.jsonl.
 
     Returns:
-        its stretches in the order of their first lines, and how many lines made no sense; none when there is no file.
-
-    Raises:
-        CorruptError: the file is too large to be one.
+        its stretches in the order of their first lines, and how many lines made no sense.
     """
-    try:
-        data = fsio.read_bytes(path, limit=MAX_METRICS_BYTES)
-    except NothingFoundError:
-        return [], 0
-    return parse_metrics(data)
-
-
-def parse_metrics(data: bytes) -> tuple[list[Stretch], int]:
-    """Parse the bytes of a file of metrics; see `read_metrics`."""
     *lines, _torn = data.split(b"\n")  # behind the last line break lies nothing, or a line that is still being written
     found: list[_Gathered] = []
     current: dict[str, _Gathered] = {}

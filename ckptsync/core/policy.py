@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 
 from . import cadence
 from .manifest import Manifest
+from .metrics import REWARD
 from .session import AUTO, SavePolicy
 
 # The number in a manifest's metrics that "best" goes by
-SCORE = "ep_rew_mean"
+SCORE = REWARD
 # A new best mean reward comes with nearly every rollout early in training: no closer than this part of the interval
 _BEST_SHARE = 2
 

@@ -20,7 +20,9 @@ from ..core.policy import SCORE, Moment, kind_to_save
 from ..core.session import EventLog, SavePolicy, ScenarioSpec
 from .disk import Disk, Room, expected_size
 from .host import current_host
-from .progress import SessionProgress, finite, log
+from .log import log
+from .metrics import finite
+from .progress import SessionProgress
 from .resume import Resume
 from .saver import Order, Saver
 from .stop import StopWatch

@@ -16,11 +16,11 @@ from ..core import fsio, heads, names, pack, sets
 from ..core.errors import CorruptError, NothingFoundError
 from ..core.layout import TrainingTree
 from ..core.manifest import Manifest, ManifestError
+from ..core.policy import SCORE
 from ..core.session import SessionSpec
 
 # Services mount inputs some folders deep, and a mount beside them may hold a hundred thousand files
 _MAX_DEPTH = 5
-_SCORE = "ep_rew_mean"
 
 
 @dataclass(frozen=True)
@@ -173,6 +173,6 @@ def _lay(chosen: list[Received], tree: TrainingTree) -> None:
 
 
 def _best(laid: list[Manifest]) -> heads.Best | None:
-    scored = [manifest for manifest in laid if _SCORE in manifest.metrics]
-    best = max(scored, key=lambda manifest: manifest.metrics[_SCORE], default=None)
-    return heads.Best(best.stem, best.digest, best.metrics[_SCORE]) if best else None
+    scored = [manifest for manifest in laid if SCORE in manifest.metrics]
+    best = max(scored, key=lambda manifest: manifest.metrics[SCORE], default=None)
+    return heads.Best(best.stem, best.digest, best.metrics[SCORE]) if best else None

@@ -18,14 +18,12 @@ from typing import Any
 
 from ..core.metrics import REWARD, STEPS_PER_SECOND, Stretch, loss_of
 from .log import around_bars, log
-from .metrics import MetricLog, finite
+from .metrics import MetricLog
 
 _BAR_SECONDS = 0.5
 _LINE_SECONDS = 10.0
 # The speed of the last minute says more about the time that is left than that of the whole session
 _PACE_SECONDS = 60.0
-
-__all__ = ["Limits", "Progress", "SessionProgress", "finite", "log"]
 
 
 @dataclass(frozen=True)

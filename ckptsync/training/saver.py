@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from ..core.manifest import Manifest
 from ..core.session import EventLog
-from .progress import log
+from .log import log
 from .stop import StopWatch
 from .writer import Draft, Saved, SetKeeper
 

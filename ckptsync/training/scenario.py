@@ -13,7 +13,8 @@ from ..core.session import ScenarioSpec
 from ..core.sets import StoredSet
 from ..core.signature import Signature
 from .course import Course, Surroundings
-from .progress import finite, log
+from .log import log
+from .metrics import finite
 from .resume import Resume, choose, other_scenarios, roll_forward, start_over
 from .versions import current_versions
 from .writer import Chain, Draft, Member

@@ -21,7 +21,7 @@ from .arrays import UnencodableError, encode, write_arrays
 from .callback_state import CallbackState
 from .capture import capture, put_back_generators, put_back_objects
 from .environment import EnvironmentCapture
-from .progress import log
+from .log import log
 from .replay import ReplayLog, ReplayPoint
 from .sb3_model import data_of, put_tensors, signature_of, tensors_of, write_zip
 from .versions import current_versions

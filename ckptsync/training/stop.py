@@ -26,7 +26,7 @@ from typing import Any
 from ..core import fsio
 from ..core.errors import ExitCode
 from ..core.session import STARTED_VARIABLE
-from .progress import log
+from .log import log
 
 REQUEST_NAME = "ckptsync.stop"
 

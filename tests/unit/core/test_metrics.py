@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 
-from ckptsync.core.errors import CorruptError
 from ckptsync.core.manifest import Origin
-from ckptsync.core.metrics import Row, Stretch, loss_of, parse_metrics, read_metrics, row_line, start_line, with_saves
+from ckptsync.core.metrics import Row, Stretch, loss_of, parse_metrics, row_line, start_line, with_saves
 
 ORIGIN = Origin("r/s0001", 100, "sha256:" + "a" * 64)
 START = Stretch("a", 100, "r/s0002", "l0001-abcdef", 2, 500, ORIGIN)
@@ -90,14 +88,6 @@ def test_only_numbers_are_values() -> None:
     line = {"at": "x", "scenario": "a", "num_timesteps": 1, "t": "text", "b": True, "n": None, "l": [1], "i": 3}
     (stretch,), _ = parse_metrics(json.dumps(line | {"k" * 300: 1.0}).encode() + b"\n")
     assert rows(stretch) == [(1, {"i": 3.0})]
-
-
-def test_no_file_is_no_history_and_a_giant_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert read_metrics(tmp_path / "metrics.jsonl") == ([], 0)
-    monkeypatch.setattr("ckptsync.core.metrics.MAX_METRICS_BYTES", 10)
-    (tmp_path / "metrics.jsonl").write_bytes(b"x" * 11)
-    with pytest.raises(CorruptError):
-        read_metrics(tmp_path / "metrics.jsonl")
 
 
 def test_saves_become_numbers_over_the_steps() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from support.projects import Script, seal_set, set_head
 
-from ckptsync.core.errors import NothingFoundError, UsageError
+from ckptsync.core.errors import CorruptError, NothingFoundError, UsageError
 from ckptsync.core.layout import METRICS_NAME
 from ckptsync.core.manifest import Origin
 from ckptsync.core.metrics import Row, Stretch, row_line, start_line
@@ -191,6 +191,14 @@ def test_lines_that_make_no_sense_are_told(tmp_path: Path) -> None:
         file.write(b"nonsense\n")
     (note,) = plot_path(tmp_path).notes
     assert "1 line(s) make no sense" in note
+
+
+def test_a_giant_file_is_no_history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain_training(tmp_path)
+    monkeypatch.setattr("ckptsync.sync.metric_sources.MAX_METRICS_BYTES", 10)
+    for path in (tmp_path, tmp_path / METRICS_NAME):
+        with pytest.raises(CorruptError):
+            plot_path(path)
 
 
 @pytest.mark.parametrize("name", ["nothing-here", "empty"])

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from ckptsync.core.history import join
-from ckptsync.core.metrics import Stretch, read_metrics
+from ckptsync.core.metrics import Stretch, parse_metrics
 from ckptsync.training.progress import Limits, SessionProgress
 
 
@@ -115,7 +115,7 @@ def test_a_start_line_joins_sessions(clock: Clock) -> None:
         scenario = progress(clock).begin(Stretch("a", begun, lineage="l", generation=number))
         clock.now += 5
         scenario.end(begun + 15, {"x": float(number)})
-    stretches, senseless = read_metrics(Path("metrics.jsonl"))
+    stretches, senseless = parse_metrics(Path("metrics.jsonl").read_bytes())
     assert senseless == 0
     assert [(s.begun_at, s.generation) for s in stretches] == [(0, 1), (10, 2)]
     assert join(stretches, stretches[1]).points("x") == [(25, 2.0)]
@@ -139,7 +139,8 @@ def test_a_full_disk_is_told_once_and_ends_nothing(clock: Clock, capsys: pytest.
 _ON_A_TERMINAL = """
 from pathlib import Path
 from ckptsync.core.metrics import Stretch
-from ckptsync.training.progress import Limits, SessionProgress, log
+from ckptsync.training.log import log
+from ckptsync.training.progress import Limits, SessionProgress
 import time
 shown = SessionProgress({"cart": 1000}, {"cart": 400}, Limits(deadline=time.monotonic() + 600), Path("metrics.jsonl"))
 scenario = shown.begin(Stretch("cart", 400))
