@@ -1,21 +1,14 @@
-"""Real replay buffers of every kind, rows to add to them, and a folder that keeps their segments."""
+"""Real replay buffers of every kind, rows to add to them, and comparing them."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
-from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.buffers import DictReplayBuffer, NStepReplayBuffer, ReplayBuffer
 from stable_baselines3.her import HerReplayBuffer
-
-from ckptsync.core import fsio, names
-from ckptsync.core.manifest import SEGMENT, FileEntry
-from ckptsync.training.replay import NewSegment, ReplayLog, ReplayPoint, read_replay
 
 BOX = spaces.Box(-1, 1, (3,), np.float32)
 IMAGE = spaces.Box(0, 255, (2, 4, 4), np.uint8)
@@ -128,51 +121,6 @@ class Feeder:
         return self.random.integers(0, space.nvec, (n_envs, len(space.nvec)))
 
 
-class Shelf:
-    """A folder of sets with one replay buffer; does what the writer of sets does."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.made = 0
-
-    def seal(self, log: ReplayLog, point: ReplayPoint) -> list[FileEntry]:
-        """Write the files of a moment, tell the log, and return what the manifest would name."""
-        files = self.write(log, point)
-        log.sealed(point, files)
-        return files
-
-    def write(self, log: ReplayLog, point: ReplayPoint) -> list[FileEntry]:
-        members = log.members(point)
-        segments = [
-            self._share(segment) if isinstance(segment, NewSegment) else segment for segment in members.segments
-        ]
-        self.made += 1
-        path = self.folder / f"a_checkpoint_{self.made}_steps.replay.safetensors"
-        fsio.write_file(path, members.state)
-        rows = [names.check_segment("a", entry.path) for entry in segments]
-        assert all(later.start >= earlier.end for earlier, later in pairwise(rows))
-        return [FileEntry(path.name, "replay", path.stat().st_size, fsio.sha256_file(path)), *segments]
-
-    def _share(self, segment: NewSegment) -> FileEntry:
-        base = names.segment_folder("a")
-        fsio.make_folder(self.folder / base)
-        place, size, digest = fsio.write_by_content(
-            self.folder / base, segment.write, lambda digest: names.segment_name(segment.start, segment.end, digest)
-        )
-        return FileEntry(f"{base}/{place.name}", SEGMENT, size, digest)
-
-    def collect(self, files: Sequence[FileEntry]) -> None:
-        """Remove every segment that the newest set does not name."""
-        needed = {entry.path for entry in files}
-        base = names.segment_folder("a")
-        for name in fsio.list_names(self.folder / base):
-            if f"{base}/{name}" not in needed:
-                (self.folder / base / name).unlink()
-
-    def load(self, files: Sequence[FileEntry], buffer: Any) -> None:
-        assert read_replay(self.folder, files, buffer) is None
-
-
 def snapshot(buffer: Any) -> Any:
     """Copy a buffer; its environment is shared."""
     twin = object.__new__(type(buffer))
@@ -219,7 +167,3 @@ def assert_same(found: Any, expected: Any) -> None:
     left, right = used_rows(found), used_rows(expected)
     assert {name for name in left if left[name] != right[name]} == set()
     assert batches(found) == batches(expected)
-
-
-def log_of(buffer: Any, shelf: Shelf, feeder: Feeder, files: Sequence[FileEntry] = ()) -> ReplayLog:
-    return ReplayLog(buffer, shelf.folder, files, lambda: feeder.rows)

@@ -94,7 +94,9 @@ class StateFile:
                 value.get("count"),
                 value["used"],
             )
-        except (KeyError, TypeError, AttributeError) as error:
+            if not all(type(number) is int and number >= 0 for number in (self.state.count or 0, self.state.used)):
+                raise ValueError("count and used are no numbers of rows")
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise self._damaged(error) from None
 
     @cached_property

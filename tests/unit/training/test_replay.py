@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 pytestmark = pytest.mark.slow
 pytest.importorskip("stable_baselines3")
 
-from support.replays import KINDS, Feeder, Shelf, assert_same, log_of, make, snapshot  # noqa: E402
+from support.replays import KINDS, Feeder, assert_same, make, snapshot  # noqa: E402 - it imports torch
+from support.rings import Shelf  # noqa: E402
 
 steps = st.lists(
     st.one_of(
@@ -31,7 +32,7 @@ def test_any_course_comes_back_row_for_row(kind: str, steps: list[tuple[str, int
     with tempfile.TemporaryDirectory() as folder:
         shelf, feeder = Shelf(Path(folder)), Feeder()
         buffer = make(kind, slots)
-        log = log_of(buffer, shelf, feeder)
+        log = shelf.log(buffer, added=lambda: feeder.rows)
         point = log.keep()
         assert point is not None
         moment, files = snapshot(buffer), []
@@ -59,7 +60,7 @@ def test_any_course_comes_back_row_for_row(kind: str, steps: list[tuple[str, int
                 buffer = make(kind, slots)
                 shelf.load(files, buffer)
                 assert_same(buffer, moment)
-                log = log_of(buffer, shelf, feeder, files)
+                log = shelf.log(buffer, files, lambda: feeder.rows)
                 point = log.keep()
                 assert point is not None
         found = make(kind, slots)
