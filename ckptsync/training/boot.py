@@ -132,13 +132,14 @@ class _Boot:
             self._seal(end, stopped_in_time)
             fsio.remove_file(self._tree.lock)  # empty, and nobody needs to download it
             events = read_events(self._working / EVENTS_NAME)
+            trained = trained_seconds(self._tree, [scenario.name for scenario in self._spec.scenarios])
             if code != 0:
                 error = _told(events) or error
             if self._script_seconds is not None:
                 self._log.write("script", exit_code=end.exit_code, seconds=round(self._script_seconds, 3))
         except CkptsyncError as failed:
             _say(f"[CKPTSYNC] ERROR: {failed.message}")
-            events, error, code = [], failed.message, code or failed.exit_code
+            events, trained, error, code = [], {}, failed.message, code or failed.exit_code
         seconds = time.monotonic() - self._started
         info = summarise(
             events,
@@ -147,7 +148,7 @@ class _Boot:
             seconds,
             versions=current_versions(),
             host=current_host(),
-            trained=trained_seconds(self._tree, [scenario.name for scenario in self._spec.scenarios]),
+            trained=trained,
             error=error,
         )
         if stopped_in_time and info.cause == "signal":
