@@ -23,6 +23,7 @@ TABLES = {
     "ckptsync.launch-plan/1": ("launch, wait", 1),
     "ckptsync.status/1": ("status, and ckptsync alone", 0),
     "ckptsync.overview/1": ("status, and ckptsync alone", 0),
+    "ckptsync.plot/1": ("plot", 0),
 }
 
 
@@ -55,6 +56,7 @@ def _described(schema: str) -> set[str]:
         "launch --dry-run",
         "launch --quick",
         "logs",
+        "plot",
         "fetch",
         "init other --kernel toy --dry-run",
         "doctor",
@@ -74,6 +76,12 @@ def test_parts_of_status_are_described(project: Path, capsys: pytest.CaptureFixt
     text = pages.section(PAGE, "status, and ckptsync alone")
     named = set(pages.inline_code(text))
     assert {*run, *run["scenarios"][0], *run["sessions"][0]} <= named
+
+
+def test_scenarios_of_a_plot_are_described(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (scenario,) = _object(["plot"], capsys)["scenarios"]
+    named = set(pages.inline_code(pages.section(PAGE, "plot")))
+    assert {*scenario, *scenario["sessions"][0], *scenario["series"][0]} <= named
 
 
 def test_restore_and_its_plan_are_described(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
