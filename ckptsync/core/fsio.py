@@ -166,7 +166,8 @@ def _write(path: Path, write: Callable[[BinaryIO], None], place: Callable[[], Pa
             target = place()
             os.rename(temporary, target)
         except BaseException:
-            _remove_quietly(temporary)
+            with suppress(OSError):  # clean-up after a failure: the failure itself is what gets reported
+                os.unlink(temporary)
             raise
         sync_folder(path.parent)
     except OSError as error:
@@ -280,21 +281,27 @@ def copy_file(source: Path, target: Path, *, size_bytes: int | None = None, dige
     return hasher.digest()
 
 
-def link_or_copy(source: Path, target: Path) -> None:
-    """Give a regular file a second name, or a copy where the file system has no hard links; durable both ways.
+def link_or_copy(source: Path, target: Path, *, settle: bool = True) -> None:
+    """Give a regular file a second name, or a copy where the file system has no hard links.
+
+    Args:
+        source: the file.
+        target: the name; nothing may have it.
+        settle: make both durable now. Else the file's bytes are, and the caller syncs the target's folder.
 
     Raises:
         NothingFoundError, UnsafePathError: the source is missing, or is no regular file.
         StorageError: it failed, or the target's name is taken.
     """
-    sync_file(source)
+    if settle:
+        sync_file(source)
     try:
         os.link(source, target, follow_symlinks=False)
     except OSError as error:
         if error.errno not in _NO_LINK:
             raise storage_error(error, target) from error
         copy_file(source, target)
-    else:
+    if settle:
         sync_folder(target.parent)
 
 
@@ -342,19 +349,12 @@ def remove_folder(path: Path) -> None:
         raise storage_error(error, path, action="remove") from error
 
 
-def _remove_quietly(path: Path) -> None:
-    with suppress(OSError):  # clean-up after a failure: the failure itself is what gets reported
-        os.unlink(path)
-
-
 def sweep_temporaries(folder: Path) -> int:
     """Remove what interrupted writes left in a folder; the caller holds its lock. Returns how many."""
-    swept = 0
-    for name in list_names(folder):
-        if names.is_temporary(name):
-            remove_file(folder / name)
-            swept += 1
-    return swept
+    left = [name for name in list_names(folder) if names.is_temporary(name)]
+    for name in left:
+        remove_file(folder / name)
+    return len(left)
 
 
 @contextmanager

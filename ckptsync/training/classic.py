@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..core import fsio, heads, names, sets
+from ..core import heads, names, sets
 from ..core.clock import now
 from ..core.layout import TrainingTree
 from ..core.manifest import FileEntry, Manifest

@@ -43,8 +43,7 @@ def copy_set(
         raise CorruptError(f"{source / seal_name} has changed since it was read")
     writer = SetWriter(target, manifest.stem, [entry.path for entry in manifest.members])
     try:
-        for entry in manifest.segments:
-            writer.bring(source, entry, link=link, hashed=hashed)
+        writer.bring(source, manifest.segments, link=link, hashed=hashed)
         for entry in manifest.members:
             (writer.link if link else writer.copy)(source / entry.path, entry)
         writer.seal(manifest, data)

@@ -68,6 +68,7 @@ def bring(source: Path, entry: FileEntry, target: Path, *, link: bool, hashed: H
         entry: the segment.
         target: the folder of the sets that it comes to. A damaged file of that name is replaced by the sound one.
         link: give it a second name where possible, and trust what is there; for folders that only ckptsync writes.
+            The caller syncs the target's folder of segments.
         hashed: segments that were hashed a moment ago; filled on the way.
 
     Raises:
@@ -76,7 +77,7 @@ def bring(source: Path, entry: FileEntry, target: Path, *, link: bool, hashed: H
     origin, place = fsio.safe_join(source, entry.path), fsio.safe_join(target, entry.path)
     fsio.make_folder(place.parent)
     if link and not os.path.lexists(place):
-        fsio.link_or_copy(origin, place)
+        fsio.link_or_copy(origin, place, settle=False)
         return
     if link and is_regular(place) and place.stat().st_size == entry.size_bytes:
         return

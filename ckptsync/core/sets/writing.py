@@ -97,20 +97,26 @@ class SetWriter:
         segments.require(self._folder, entry)
         return self._hold(entry)
 
-    def bring(self, source: Path, entry: FileEntry, *, link: bool = False, hashed: Hashed | None = None) -> FileEntry:
-        """Bring a segment of another folder's set along; nothing is copied where a sound one of its name is there.
+    def bring(
+        self, source: Path, entries: Sequence[FileEntry], *, link: bool = False, hashed: Hashed | None = None
+    ) -> None:
+        """Bring the segments of another folder's set along; where sound ones of their names are, nothing is copied.
 
         Args:
             source: the folder of that set.
-            entry: the segment.
-            link: give it a second name where possible, and trust what is there.
+            entries: its segments.
+            link: give them a second name where possible, and trust what is there.
             hashed: segments that were hashed a moment ago; filled on the way.
 
         Raises:
-            CorruptError: its bytes disagree with the entry, or another set here needs other bytes by its name.
+            CorruptError: bytes disagree with an entry, or another set here needs other bytes by that name.
         """
-        segments.bring(source, entry, self._folder, link=link, hashed={} if hashed is None else hashed)
-        return self._hold(entry)
+        known: Hashed = {} if hashed is None else hashed
+        for entry in entries:
+            segments.bring(source, entry, self._folder, link=link, hashed=known)
+            self._hold(entry)
+        if link and entries:
+            fsio.sync_folder(self._folder / names.segment_folder(self._scenario))
 
     def seal(self, manifest: Manifest, data: bytes | None = None) -> Manifest:
         """Commit: write the manifest, then remove the intent. Returns the manifest with its digest.
