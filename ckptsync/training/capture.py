@@ -1,8 +1,8 @@
 """The state of an SB3 model and all around it, beyond what its zip holds: captured as values, put back in place.
 
 Concerns, each with a capture and a put-back: counters, observations, action noise, normalisation
-statistics, gSDE matrices, random generators, callbacks (module callback_state) and environments (module
-environment). Replay buffers lie in a file of their own (module replay).
+statistics, gSDE matrices and random generators. Callbacks, environments and the log have modules of their
+own, and `state` puts all of it together. Replay buffers lie in files of their own (module replay).
 
 Right only at clean points: `on_rollout_start` and `on_training_end`. Put back in two steps, because
 SB3 touches some of it in between: `put_back_objects` at `on_training_start` (before it,
@@ -13,14 +13,19 @@ SB3 touches some of it in between: `put_back_objects` at `on_training_start` (be
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 from stable_baselines3.common.noise import ActionNoise, VectorizedActionNoise
 
-from .environment import normalisers, put_space_generators, space_generators
+from ..core.errors import CorruptError
+from .built import Built
+from .layers import normalisers
+from .objects import put_space_generators, space_generators
 
 # Attributes of an algorithm that training changes and its zip's loader does not put back
 _COUNTERS = (
@@ -33,23 +38,20 @@ _COUNTERS = (
     "ep_success_buffer",
 )
 _OBSERVATIONS = ("_last_obs", "_last_original_obs", "_last_episode_starts", "_last_lstm_states")
-_NO_HYPERPARAMETER = frozenset(
-    {*_COUNTERS, "num_timesteps", "n_envs", "verbose", "start_time", "tensorboard_log", "seed", "device"}
-)
 
 
-def capture(model: Any, chains: Mapping[str, Any]) -> dict[str, Any]:
+def capture(model: Any, chains: Mapping[str, Any], built: Built) -> dict[str, Any]:
     """Return the state around a model as values that `arrays.encode` knows; copies, not references.
 
     Args:
         model: an SB3 algorithm at a clean point.
         chains: the environments, by name; those of VecNormalize give their statistics.
+        built: what the script has built the model with.
     """
+    counters = {name: getattr(model, name) for name in _COUNTERS if hasattr(model, name)}
     return {
-        "algorithm": type(model).__name__,
-        "n_envs": model.n_envs,
-        "hyperparameters": hyperparameters(model),
-        "counters": {name: _copied(getattr(model, name)) for name in _COUNTERS if hasattr(model, name)},
+        "settings": built.settings,
+        "counters": _copied({**counters, **built.own_attributes(model)}),
         "observations": {name: _copied(getattr(model, name)) for name in _OBSERVATIONS if hasattr(model, name)},
         "noise": [_copied(vars(noise).get("noise_prev")) for noise in _noises(model.action_noise)],
         "normalisation": {path: _statistics(layer) for path, layer in normalisers(chains).items()},
@@ -58,23 +60,36 @@ def capture(model: Any, chains: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def hyperparameters(model: Any) -> dict[str, Any]:
-    """Return an algorithm's plain settings, to name what a script has changed between sessions."""
-    return {
-        name: value
-        for name, value in vars(model).items()
-        if isinstance(value, bool | int | float | str) and not name.startswith("_") and name not in _NO_HYPERPARAMETER
-    }
+@contextmanager
+def checked(what: str) -> Iterator[None]:
+    """Turn what a damaged state gives when it is put back into an error that says so.
+
+    Raises:
+        CorruptError: something is missing in the state, or is of another kind.
+    """
+    try:
+        yield
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise CorruptError(
+            f"the resume state is damaged, or of an unknown version: {what} cannot be put back ({error!r})",
+            hint="use an earlier checkpoint: 'ckptsync ls' lists them, 'ckptsync rollback' goes back",
+        ) from error
 
 
 def put_back_counters(model: Any, state: Mapping[str, Any]) -> None:
     """Put back what can be at any time: counters and the buffers of episode statistics."""
-    for name, value in state["counters"].items():
-        if hasattr(model, name):
-            setattr(model, name, _copied(value))
+    with checked("the counters"):
+        for name, value in state["counters"].items():
+            if not hasattr(model, name):
+                continue
+            # How many episodes the means are taken over is a setting of the script
+            kept = deque(value, model._stats_window_size) if isinstance(value, deque) else _copied(value)
+            setattr(model, name, kept)
 
 
-def put_back_objects(model: Any, state: Mapping[str, Any], chains: Mapping[str, Any], *, observations: bool) -> None:
+def put_back_objects(
+    model: Any, state: Mapping[str, Any], chains: Mapping[str, Any], *, observations: bool
+) -> tuple[str, ...]:
     """Put back everything but the generators; call it at `on_training_start`.
 
     Args:
@@ -82,33 +97,56 @@ def put_back_objects(model: Any, state: Mapping[str, Any], chains: Mapping[str, 
         state: what `capture` returned.
         chains: the environments, by name.
         observations: whether the environments were put back too; else what `reset` returned stays.
+
+    Returns:
+        What is normalised in another way than it was.
+
+    Raises:
+        CorruptError: the state is damaged.
     """
     put_back_counters(model, state)
-    for noise, previous in zip(_noises(model.action_noise), state["noise"], strict=False):
-        if previous is not None:
-            noise.noise_prev = _copied(previous)
-    for path, layer in normalisers(chains).items():
-        if path in state["normalisation"]:
-            _put_statistics(layer, state["normalisation"][path], transient=observations)
-    if observations:
-        for name, value in state["observations"].items():
+    with checked("the action noise"):
+        for noise, previous in zip(_noises(model.action_noise), state["noise"], strict=False):
+            if previous is not None and hasattr(noise, "noise_prev") and noise.noise_prev.shape == previous.shape:
+                noise.noise_prev = _copied(previous)
+    with checked("the statistics of VecNormalize"):
+        reasons = _put_normalisation(state["normalisation"], normalisers(chains), transient=observations)
+    with checked("the last observations"):
+        for name, value in state["observations"].items() if observations else ():
             setattr(model, name, _like(getattr(model, name, None), _copied(value), model.device))
+    return reasons
+
+
+def _put_normalisation(stored: Mapping[str, Any], found: Mapping[str, Any], *, transient: bool) -> tuple[str, ...]:
+    for path, layer in found.items():
+        if path in stored:
+            _put_statistics(layer, stored[path], transient=transient)
+    new = [f"{path}: VecNormalize is new, its statistics begin anew" for path in found if path not in stored]
+    gone = [f"{path}: VecNormalize is gone, and its statistics with it" for path in stored if path not in found]
+    return (*new, *gone)
 
 
 def put_back_generators(model: Any, state: Mapping[str, Any]) -> None:
-    """Put back the gSDE matrices and the random generators; call it at the first `on_rollout_start`."""
-    for dist, matrices in zip(_sde_distributions(model), state["sde"], strict=False):
-        for name, matrix in matrices.items():
-            setattr(dist, name, matrix.clone().to(model.device))
-    stored = state["generators"]
-    kind, words, position, gauss = stored["python"]
-    random.setstate((kind, (*map(int, words), position), gauss))
-    np.random.set_state(stored["numpy"])
-    torch.set_rng_state(stored["torch"])
-    if stored["cuda"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(stored["cuda"])
-    put_space_generators(model.action_space, _spaces_from(stored["action_space"]))
-    put_space_generators(model.observation_space, _spaces_from(stored["observation_space"]))
+    """Put back the gSDE matrices and the random generators; call it at the first `on_rollout_start`.
+
+    Raises:
+        CorruptError: the state is damaged.
+    """
+    with checked("the exploration matrices"):
+        for dist, matrices in zip(_sde_distributions(model), state["sde"], strict=False):
+            for name, matrix in matrices.items():
+                if name == "exploration_mat" or len(matrix) == model.n_envs:
+                    setattr(dist, name, matrix.clone().to(model.device))
+    with checked("the random generators"):
+        stored = state["generators"]
+        kind, words, position, gauss = stored["python"]
+        random.setstate((kind, (*map(int, words), position), gauss))
+        np.random.set_state(stored["numpy"])
+        torch.set_rng_state(stored["torch"])
+        if len(stored["cuda"]) == (torch.cuda.device_count() if torch.cuda.is_available() else 0):
+            torch.cuda.set_rng_state_all(stored["cuda"])
+        put_space_generators(model.action_space, _spaces_from(stored["action_space"]))
+        put_space_generators(model.observation_space, _spaces_from(stored["observation_space"]))
 
 
 def _generators(model: Any) -> dict[str, Any]:

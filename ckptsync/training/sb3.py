@@ -6,16 +6,20 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import CkptsyncError, UsageError
-from .callback_state import CallbackState, environments
+from .built import Built
 from .callbacks import SessionCallback, StopTraining, as_callback
+<<<<<<< HEAD
+=======
 from .capture import put_back_generators, put_back_objects
 from .environment import EnvironmentCapture
 from .log import log
+>>>>>>> origin/main
 from .metrics import ModelNumbers
 from .replay import ReplayLog
 from .saver import Order
-from .sb3_model import load_tensors, signature_of
+from .sb3_model import signature_of
 from .snapshot import Snapshots
+from .state import TrainingState
 from .stored import Stored, read_stored
 from .watcher import Watcher
 
@@ -33,15 +37,17 @@ class Trainer:
     Args:
         scenario: whose model.
         model: built by the script's arguments.
+        built: the model as it was before anything was put back.
         stored: what is still to be put back; None: nothing.
     """
 
-    def __init__(self, scenario: Scenario, model: Any, stored: Stored | None) -> None:
+    def __init__(self, scenario: Scenario, model: Any, built: Built, stored: Stored | None) -> None:
         self.model = model
         self._values = ModelNumbers(model)
         self._scenario = scenario
         self._stop = scenario.surroundings.stop
         self._stored = stored
+        self._built = built
         self._generators_due = False
         self._cause: str | None = None
         self._ended = False
@@ -53,13 +59,13 @@ class Trainer:
         """See `Scenario.load_or_create`."""
         seed = {"seed": scenario.seed} if scenario.seed is not None else {}
         model = algorithm(policy, env, **{**seed, **arguments})
+        built = Built(model)
         resume = scenario.resume()
         if resume is None:
-            return cls(scenario, model, None)
+            return cls(scenario, model, built, None)
         resume.refuse_misfit(signature_of(model))
-        load_tensors(model, resume.stored.model_path)
         model.num_timesteps = resume.num_timesteps
-        return cls(scenario, model, read_stored(scenario, model, resume))
+        return cls(scenario, model, built, read_stored(scenario, model, built, resume))
 
     def learn(self, given: Any, arguments: Mapping[str, Any]) -> Outcome:
         """See `Scenario.learn`."""
@@ -68,12 +74,8 @@ class Trainer:
                 raise UsageError(f"learn() decides {name} itself", hint=f"leave {name} out")
         model, target = self.model, self._scenario.total_timesteps
         user = as_callback(given)
-        self._callback_state = CallbackState(user)
-        self._chains = {"training": model.get_env(), **environments(user)}
-        self._environment = EnvironmentCapture(self._chains)
-        self._snapshots = Snapshots(
-            model, self._chains, self._environment, self._callback_state, self._replay_log(model)
-        )
+        self._state = TrainingState(model, user, self._built, target)
+        self._snapshots = Snapshots(model, self._state, self._replay_log(model))
         self._cause, self._ended = None, False
         if model.num_timesteps >= target:
             self._begin()
@@ -82,7 +84,8 @@ class Trainer:
         callback = SessionCallback(self, user)
         with Watcher(self._stop, seal=self._seal_for_watcher, leave=self._leave):
             try:
-                self._train(callback, {**arguments, "total_timesteps": target - model.num_timesteps})
+                left = {"total_timesteps": target - model.num_timesteps}
+                self._train(callback, {**self._state.learn_arguments(arguments), **left})
             except CkptsyncError:
                 raise  # a last save that failed: there is nothing better to try
             except BaseException as error:
@@ -124,7 +127,7 @@ class Trainer:
         """Put the generators back once; then save, keep, or stop. Raises StopTraining."""
         with self._stop.undisturbed():
             if self._generators_due and self._stored is not None:
-                put_back_generators(self.model, self._stored.state)
+                self._state.put_back_generators(self._stored.state)
                 self._generators_due = False
             course, num_timesteps = self._scenario.course, self.model.num_timesteps
             decision = course.decide(num_timesteps, self._values())
@@ -150,7 +153,7 @@ class Trainer:
             return
         reasons = list(stored.reasons)
         if stored.state:
-            reasons += self._put_back(stored)
+            reasons += self._state.resume(stored.state, stored.environment)
             self._generators_due = True
             fidelity = "state" if reasons else "exact"
         else:
@@ -163,21 +166,6 @@ class Trainer:
             f"[CHECKPOINT] Resuming {self._scenario.name} at {self.model.num_timesteps:,} steps, fidelity {fidelity}"
             + (f" ({'; '.join(reasons)})" if reasons else "")
         )
-
-    def _put_back(self, stored: Stored) -> list[str]:
-        state, reasons = stored.state, []
-        whole = stored.environment is not None
-        if whole and state["environment"] != self._environment.kinds:
-            whole = False
-            reasons.append("the environments are built in another way, so they begin a new episode")
-        if whole:
-            try:
-                self._environment.put_back(stored.environment or b"")
-            except Exception as error:  # noqa: BLE001 - loading objects of users raises whatever they like
-                whole = False
-                reasons.append(f"the environments could not be put back, so they begin a new episode: {error}")
-        put_back_objects(self.model, state, self._chains, observations=whole)
-        return [*reasons, *self._callback_state.put_back(state["callbacks"])]
 
     # --- saving -------------------------------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ from ..core.errors import IncompatibleError
 from ..core.readers.inference import net_arch
 from ..core.signature import Signature, TensorSpec
 from .resume import FRESH_HINT
+from .settings import optimizers
 
 
 def signature_of(model: Any) -> Signature:
@@ -58,32 +59,67 @@ def space_of(space: spaces.Space) -> dict[str, Any]:
     return {"kind": "unknown", "class": f"{type(space).__module__}.{type(space).__qualname__}"}
 
 
-def load_tensors(model: Any, path: Path) -> None:
+def load_tensors(model: Any, path: Path, before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> list[str]:
     """Put parameters, optimizers and further torch variables of a file into a model of the same architecture.
 
-    SB3's loader is asked for tensors only, so nothing stored in the file is unpickled as an object.
+    SB3's loader is asked for tensors only, so nothing stored in the file is unpickled as an object. What the
+    script has changed about optimizers counts: another class begins without moments, other options apply.
+
+    Args:
+        model: the model.
+        path: the file.
+        before: the settings that the file was made with; None: not known.
+        now: the settings of the model.
+
+    Returns:
+        Which optimizers and variables begin anew, in words.
 
     Raises:
-        IncompatibleError: the optimizers are of another kind.
+        IncompatibleError: the file does not fit.
     """
     _, parameters, variables = load_from_zip_file(path, device=model.device, load_data=False)
-    put_tensors(model, parameters, variables or {}, path.name)
+    variables = variables or {}
+    mine, my_variables = tensors_of(model)
+    key = "{}.optimizer_class".format
+    other = [n for n in mine if before is not None and before.get(key(n), now.get(key(n))) != now.get(key(n))]
+    fitting = {n: state for n, state in parameters.items() if n in mine and n not in other}
+    tuned = {n: value for n, value in variables.items() if my_variables.get(n) is not None and value is not None}
+    new = [n for n in mine if n not in fitting and n not in other]
+    if "policy" in new or "policy" not in parameters:
+        raise IncompatibleError(f"{path.name} holds no parameters of the policy", hint=FRESH_HINT)
+    put_tensors(model, fitting, tuned, path.name, whole=not new and not other)
+    if before is not None:
+        _apply_options(model, before, now)
+    return [
+        f"{n} begins anew" for n in (*new, *(v for v, t in my_variables.items() if t is not None and v not in tuned))
+    ]
 
 
-def put_tensors(model: Any, parameters: Mapping[str, Any], variables: Mapping[str, Any], name: str) -> None:
+def _apply_options(model: Any, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    for name, optimizer in optimizers(model).items():
+        for option, value in optimizer.defaults.items():
+            if option != "lr" and before.get(f"{name}.{option}") != now.get(f"{name}.{option}"):
+                for group in optimizer.param_groups:
+                    group[option] = value
+
+
+def put_tensors(
+    model: Any, parameters: Mapping[str, Any], variables: Mapping[str, Any], name: str, *, whole: bool = True
+) -> None:
     """Put tensors into a model in place.
 
     Args:
         model: the model.
-        parameters: state dicts by name, all that the algorithm has.
+        parameters: state dicts by name.
         variables: single tensors by name (`log_ent_coef`); None: not defined.
         name: where they come from, for messages.
+        whole: whether `parameters` must be all that the algorithm has.
 
     Raises:
         IncompatibleError: names or groups differ.
     """
     try:
-        model.set_parameters(dict(parameters), exact_match=True, device=model.device)
+        model.set_parameters(dict(parameters), exact_match=whole, device=model.device)
     except (ValueError, RuntimeError, KeyError) as error:
         raise IncompatibleError(f"{name} does not fit the optimizers of the model: {error}", hint=FRESH_HINT) from error
     for variable, tensor in variables.items():

@@ -18,12 +18,17 @@ from typing import Any, BinaryIO
 import torch
 
 from .arrays import UnencodableError, encode, write_arrays
+<<<<<<< HEAD
+from .progress import log
+=======
 from .callback_state import CallbackState
 from .capture import capture, put_back_generators, put_back_objects
 from .environment import EnvironmentCapture
 from .log import log
+>>>>>>> origin/main
 from .replay import ReplayLog, ReplayPoint
 from .sb3_model import data_of, put_tensors, signature_of, tensors_of, write_zip
+from .state import Captured, TrainingState
 from .versions import current_versions
 from .writer import Draft, Member
 
@@ -104,8 +109,7 @@ class Snapshot:
         parameters: state dicts by name, as SB3's `get_parameters` gives them.
         variables: further tensors by name.
         data: the text of the part of SB3's zip that holds plain attributes.
-        state: what `capture` gave, with callbacks.
-        environment: what the environments hold, pickled; None: it cannot be.
+        captured: everything around the tensors.
         normaliser: VecNormalize in SB3's own form, pickled; None: there is none.
         replay: the moment of the replay buffer; None: there is none, or it cannot be captured.
         reasons: why something is missing.
@@ -119,8 +123,7 @@ class Snapshot:
     parameters: Mapping[str, Any]
     variables: Mapping[str, Any]
     data: str
-    state: Mapping[str, Any]
-    environment: bytes | None
+    captured: Captured
     normaliser: bytes | None
     replay: ReplayPoint | None
     reasons: tuple[str, ...]
@@ -135,25 +138,14 @@ class Snapshots:
 
     Args:
         model: an SB3 algorithm.
-        chains: the environments, by name.
-        environment: captures them.
-        callbacks: captures the user's callbacks.
+        around: captures everything around its tensors.
         replay: captures the replay buffer; None: there is none.
     """
 
-    def __init__(
-        self,
-        model: Any,
-        chains: Mapping[str, Any],
-        environment: EnvironmentCapture,
-        callbacks: CallbackState,
-        replay: ReplayLog | None,
-    ) -> None:
+    def __init__(self, model: Any, around: TrainingState, replay: ReplayLog | None) -> None:
         self.kept: Snapshot | None = None
         self._model = model
-        self._chains = chains
-        self._environment = environment
-        self._callbacks = callbacks
+        self._around = around
         self._slots = (_Slot(TensorMemory()), _Slot(TensorMemory()))
         self._signature = signature_of(model)
         self._replay = replay
@@ -171,12 +163,7 @@ class Snapshots:
         """
         started = time.monotonic()
         model = self._model
-        blob = self._environment.capture()
-        state = {
-            **capture(model, self._chains),
-            "environment": self._environment.kinds,
-            "callbacks": self._callbacks.capture(),
-        }
+        captured = self._around.capture()
         normaliser = model.get_vec_normalize_env()
         pickled = None if normaliser is None else pickle.dumps(normaliser)
         data = data_of(model)
@@ -191,11 +178,10 @@ class Snapshots:
             parameters=parameters,
             variables=variables,
             data=data,
-            state=state,
-            environment=blob,
+            captured=captured,
             normaliser=pickled,
             replay=replay,
-            reasons=(*self._environment.reasons, *self._callbacks.reasons, *([problem] if problem else [])),
+            reasons=(*captured.reasons, *([problem] if problem else [])),
             numbers=numbers,
             taken_at=started,
             seconds=time.monotonic() - started,
@@ -219,14 +205,14 @@ class Snapshots:
         members = [Member("model", "zip", lambda file: _write_model(file, snapshot))]
         arrays: dict[str, Any] = {}
         try:
-            encoded = encode(snapshot.state, arrays)
+            encoded = encode(snapshot.captured.state, arrays)
         except UnencodableError as error:
             reasons.append(f"the state holds {error}")
             encoded = None
         if encoded is not None:
             members.append(Member("resume", "safetensors", lambda file: write_arrays(file, encoded, arrays)))
-        if snapshot.environment is not None:
-            members.append(Member("environment", "pkl", _writes(snapshot.environment)))
+        if snapshot.captured.objects is not None:
+            members.append(Member("environment", "pkl", _writes(snapshot.captured.objects)))
         if snapshot.normaliser is not None:
             members.append(Member("vecnormalize", "pkl", _writes(snapshot.normaliser)))
         captured = "weights" if encoded is None else "state" if reasons else "exact"
@@ -251,11 +237,8 @@ class Snapshots:
         if self._replay is not None and (kept.replay is None or not self._replay.roll_back(kept.replay)):
             log("[TRAIN] The replay buffer cannot be brought back to the last clean point; what is saved is whole")
         put_tensors(model, copy.deepcopy(kept.parameters), kept.variables, "the kept point")
-        if kept.environment is not None:
-            self._environment.put_back(kept.environment)
-        self._callbacks.put_back(kept.state["callbacks"])
-        put_back_objects(model, kept.state, self._chains, observations=kept.environment is not None)
-        put_back_generators(model, kept.state)
+        self._around.put_back(kept.captured.state, kept.captured.objects)
+        self._around.put_back_generators(kept.captured.state)
         model.num_timesteps = kept.num_timesteps
 
 

@@ -39,12 +39,11 @@ def trained(name: str) -> Any:
 
 
 def snapshots(model: Any) -> Any:
-    from ckptsync.training.callback_state import CallbackState
-    from ckptsync.training.environment import EnvironmentCapture
+    from ckptsync.training.built import Built
     from ckptsync.training.snapshot import Snapshots
+    from ckptsync.training.state import TrainingState
 
-    chains = {"training": model.get_env()}
-    return Snapshots(model, chains, EnvironmentCapture(chains), CallbackState(None), None)
+    return Snapshots(model, TrainingState(model, None, Built(model), 64), None)
 
 
 def members(path: Path) -> dict[str, bytes]:
