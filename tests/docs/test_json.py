@@ -21,6 +21,7 @@ ALWAYS = {"schema", "exit_code"}
 TABLES = {
     "ckptsync.launch/1": ("launch, wait", 0),
     "ckptsync.launch-plan/1": ("launch, wait", 1),
+    "ckptsync.drill/1": ("drill", 0),
     "ckptsync.status/1": ("status, and ckptsync alone", 0),
     "ckptsync.overview/1": ("status, and ckptsync alone", 0),
     "ckptsync.plot/1": ("plot", 0),
@@ -61,6 +62,7 @@ def _described(schema: str) -> set[str]:
         "init other --kernel toy --dry-run",
         "doctor",
         "clean --older-than 0 --dry-run",
+        "drill --set pause=0.01",
         "completion bash",
     ],
 )

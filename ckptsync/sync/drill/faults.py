@@ -201,7 +201,7 @@ def _saves(seen: Observed, margin_seconds: float) -> Iterator[Fault]:
             Severity.WARNING,
             f"a save takes up to {worst / _SAVE_ALLOWANCE:.1f} s, and sessions begin to stop {margin_seconds:g} s before "
             "their end",
-            f'set margin = "{_rounded(worst * 2)}s" in ckptsync.toml',
+            f'set margin = "{_rounded(worst)}s" in ckptsync.toml',
         )
     if seen.failed_saves:
         yield Fault(
