@@ -24,7 +24,7 @@ from stable_baselines3.common.logger import (
 )
 
 from .arrays import UnencodableError, encode
-from .progress import log
+from .log import log
 
 # A longer text is not carried along: it would make every save as large
 _LONGEST_BYTES = 16 << 20

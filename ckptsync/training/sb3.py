@@ -8,12 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..core.errors import CkptsyncError, UsageError
 from .built import Built
 from .callbacks import SessionCallback, StopTraining, as_callback
-<<<<<<< HEAD
-=======
-from .capture import put_back_generators, put_back_objects
-from .environment import EnvironmentCapture
 from .log import log
->>>>>>> origin/main
 from .metrics import ModelNumbers
 from .replay import ReplayLog
 from .saver import Order

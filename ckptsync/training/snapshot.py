@@ -18,14 +18,7 @@ from typing import Any, BinaryIO
 import torch
 
 from .arrays import UnencodableError, encode, write_arrays
-<<<<<<< HEAD
-from .progress import log
-=======
-from .callback_state import CallbackState
-from .capture import capture, put_back_generators, put_back_objects
-from .environment import EnvironmentCapture
 from .log import log
->>>>>>> origin/main
 from .replay import ReplayLog, ReplayPoint
 from .sb3_model import data_of, put_tensors, signature_of, tensors_of, write_zip
 from .state import Captured, TrainingState
