@@ -125,9 +125,16 @@ class Scenario:
             signature: of the model; None: what reading the file says.
 
         Raises:
+            UsageError: N lies before what `begin` returned.
             CkptsyncError: the last save of the scenario failed.
         """
         course = self.course
+        if num_timesteps < course.begun_at:
+            raise UsageError(
+                f"clean_point() of scenario {self.name!r} was called at {num_timesteps:,} steps, and begin() had said "
+                f"that it goes on from {course.begun_at:,}",
+                hint="let the loop count from the number that scenario.begin() returns",
+            )
         numbers = dict(metrics or {})
         cause = course.clean_point(num_timesteps, lambda: self._draft(num_timesteps, write_model, signature), numbers)
         if cause is not None:

@@ -103,3 +103,16 @@ def test_handlers_of_signals_are_given_back(tree: TrainingTree) -> None:
     train(tree.root, 10)
     assert signal.getsignal(signal.SIGTERM) is before
     assert os.environ.get("CKPTSYNC_SESSION") is None
+
+
+def test_a_loop_that_counts_from_zero_where_it_should_go_on_is_refused(tree: TrainingTree) -> None:
+    train(tree.root, 100)
+    with (
+        pytest.raises(
+            UsageError, match=r"called at 0 steps, and begin\(\) had said that it goes on from 100"
+        ) as caught,
+        TrainingSession(tree.root, "a", 200) as session,
+    ):
+        assert session.scenario.begin() == 100
+        session.scenario.clean_point(0, lambda file: None)
+    assert "the number that scenario.begin() returns" in (caught.value.hint or "")
