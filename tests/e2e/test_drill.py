@@ -61,6 +61,7 @@ with TrainingSession.from_environment(scenario="toy", total_timesteps=500) as se
         time.sleep(0.02)
         steps += 10
 """
+OWN_WORDS = OWN_LOOP.replace('.from_environment(scenario="toy", total_timesteps=500)', '("data/models", "toy", 100)')
 WALKER = """\
 import gymnasium
 from stable_baselines3 import PPO
@@ -186,6 +187,18 @@ def test_a_script_that_saves_elsewhere_is_found_out(tmp_path: Path, capsys: pyte
     value = report(make_project(tmp_path / "other", inside), capsys=capsys)
     assert (value["exit_code"], codes(value)) == (7, ["save.none"])
     assert "the script left model.zip" in value["faults"][0]["message"]
+
+
+def test_a_loop_that_counts_from_zero_is_found_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    forgetful = OWN_LOOP.format(writing="pass").replace("steps = scenario.begin()", "scenario.begin(); steps = 0")
+    value = report(make_project(tmp_path, forgetful), capsys=capsys)
+    assert (value["exit_code"], codes(value, "blocker")) == (7, ["script.crash"])
+    assert "was called at 0 steps, and begin() had said that it goes on from" in value["faults"][0]["message"]
+
+
+def test_a_session_of_its_own_words_is_found_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    value = report(make_project(tmp_path, OWN_WORDS.format(writing="pass")), capsys=capsys)
+    assert (value["exit_code"], codes(value, "blocker")) == (7, ["session.ignored"])
 
 
 def test_a_crash_is_told_with_the_last_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -169,6 +169,11 @@ class _Drill:
             for stored, findings in part.refused:
                 text = f"{stored.stem} was refused: {findings[0]}"
                 self.faults.append(Fault("trip.refused", Severity.BLOCKER, text, findings[0].hint))
+        if not plan.moves and not any(fault.severity is Severity.BLOCKER for fault in self.faults):
+            text = f"nothing of {session} came into the training tree"
+            self.faults.append(
+                Fault("trip.refused", Severity.BLOCKER, text, "run the drill with --keep and look at it")
+            )
         return plan.moves
 
     def _refused(self, error: CkptsyncError, doing: str) -> None:

@@ -16,6 +16,7 @@ from .observed import Observed
 CODES: dict[str, str] = {
     "script.crash": "the script failed",
     "script.limit": "the session was killed at the drill's time limit",
+    "session.ignored": "the script trains in a session of its own words",
     "trip.refused": "a step of the trip refused what the session left",
     "save.none": "the session left no checkpoint that can be restored",
     "save.failed": "a save failed",
@@ -74,7 +75,14 @@ def of_first(seen: Observed, margin_seconds: float) -> Iterator[Fault]:
     """Find faults of the session that began from zero and was stopped."""
     yield from _end(seen, "the first session")
     yield from _outside(seen)
-    if not seen.sealed:
+    if any(manifest.session is None for manifest in seen.sealed):
+        yield Fault(
+            "session.ignored",
+            Severity.BLOCKER,
+            "the script opens a TrainingSession with words of its own, so what it saves belongs to no session of the run",
+            "open it with TrainingSession.from_environment(...), which takes what a launch says",
+        )
+    elif not seen.sealed:
         yield _nothing_saved(seen)
     else:
         yield from _stop(seen, margin_seconds)

@@ -14,7 +14,7 @@ from ...core.errors import CkptsyncError, ConfigError
 from ...core.layout import CONFIG_NAME, ProjectLayout
 from ...core.session import ScenarioSpec, SessionSpec
 from ...project.config import Project, RunConfig
-from ...runners.base import SessionHandle
+from ...runners.base import Submission
 from ...runners.bundle import build_bundle
 from ..ledgers import known_records
 from ..runners import runner_for
@@ -119,10 +119,10 @@ def _remove(place: Project) -> None:
 def _stop(place: Project) -> None:
     """Ask every session that still runs to stop, and wait until it has."""
     for record in known_records(place):
-        if record.handle is None or record.state is not None:
-            continue
-        runner, handle = runner_for(place, record.runner), SessionHandle.from_json(record.handle)
-        if runner.status(handle).state.finished:
+        runner = runner_for(place, record.runner)
+        # The ledger may have no line of it yet
+        handle = runner.find(Submission(record.session, record.spec.generation, b""))
+        if handle is None or record.state is not None or runner.status(handle).state.finished:
             continue
         runner.cancel(handle)
         deadline = time.monotonic() + _END_SECONDS

@@ -48,7 +48,7 @@ def good(tmp_path: Path) -> Observed:
         begun={"a": Begun(100, "exact", (), 10.0)},
         reached={"a": 200},
         saves=[save(150), save(200)],
-        sealed=[seal_set(tmp_path, 200, captured="exact")],
+        sealed=[seal_set(tmp_path, 200, captured="exact", session="a/s0002")],
         unsealed=[],
         failed_saves=[],
         warnings=[],
@@ -124,9 +124,14 @@ def test_nothing_saved_is_told_with_its_likely_cause(good: Observed) -> None:
         assert words in fault.message
 
 
+def test_a_session_of_its_own_words_is_told(good: Observed) -> None:
+    own = [replace(manifest, session=None) for manifest in good.sealed]
+    assert first_faults(stopped(replace(good, sealed=own)))[0] == ("session.ignored", "blocker")
+
+
 def test_an_environment_that_cannot_be_pickled_is_told_once(good: Observed, tmp_path: Path) -> None:
     reason = "training/env/0/0: attribute 'x' cannot be pickled (no)"
-    manifest = seal_set(tmp_path / "other", 200, captured="state", captured_reasons=(reason,))
+    manifest = seal_set(tmp_path / "other", 200, captured="state", session="a/s0001", captured_reasons=(reason,))
     first, second = replace(stopped(good), sealed=[manifest]), {"a": Begun(100, "state", (reason,), 10.0)}
     assert first_faults(first) == [("env.not-picklable", "warning")]
     assert second_faults(replace(good, begun=second)) == []
@@ -167,7 +172,7 @@ def test_figures_are_those_of_both_sessions(good: Observed, tmp_path: Path) -> N
         begun={"a": Begun(0, None, (), 0.0)},
         saves=[save(50, stall_seconds=0.3), save(100, size_bytes=2000)],
         reached={"a": 100},
-        sealed=[seal_set(tmp_path / "first", 100, captured="state", captured_reasons=("a reason",))],
+        sealed=[seal_set(tmp_path / "first", 100, captured="state", session="a/s0001", captured_reasons=("a reason",))],
     )
     measured = measure(first, good, TripSeconds(1.0, 2.0, 3.0))
     assert measured == Measured(
