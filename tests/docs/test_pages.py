@@ -99,6 +99,10 @@ def test_defaults_are_those_of_the_code(tmp_path: Path) -> None:
         "every_time": run.save.every_seconds,
         "keep_last": run.save.keep_last,
         "save_best": run.save.save_best,
+        "keep_best": run.save.keep_best,
+        "keep_every_steps": run.save.keep_every_steps or 0,
+        "failure_time": run.save.failure_seconds,
+        "max_overhead": run.save.max_overhead,
     }
     assert run.kernel == run.name and run.budget_seconds is None and run.expects is None
     found: dict[str, Any] = {}
@@ -113,14 +117,14 @@ def test_defaults_are_those_of_the_code(tmp_path: Path) -> None:
 
 def _parsed(key: str, text: str) -> Any:
     value = json.loads(text.replace("_", "")) if text[0].isdigit() else json.loads(text)
-    return config.values.duration(value) if key in ("margin", "every_time") else value
+    return config.values.duration(value) if key in ("margin", "every_time", "failure_time") else value
 
 
 def test_a_run_has_no_field_that_no_key_sets() -> None:
-    by_key = {"budget_seconds": "budget", "margin_seconds": "margin"}
+    by_key = {"budget_seconds": "budget", "margin_seconds": "margin", "max_output_bytes": "max_output"}
     described = set(_named(CONFIGURATION, "A run"))
     assert {by_key.get(f.name, f.name) for f in fields(RunConfig)} - {"name", "origins"} <= described
-    by_key = {"every_seconds": "every_time"}
+    by_key = {"every_seconds": "every_time", "failure_seconds": "failure_time"}
     saved = set(_named(CONFIGURATION, "When to save, what to keep"))
     assert {by_key.get(f.name, f.name) for f in fields(SavePolicy)} == saved
 
@@ -291,7 +295,7 @@ def test_every_schema_of_a_command_is_described() -> None:
 SIGNATURE = re.compile(r"^(?P<owner>\w+)(?:\.(?P<name>\w+))?\((?P<arguments>.*)\)$")
 OWNERS = {"session": TrainingSession, "scenario": Scenario, "TrainingSession": TrainingSession}
 # Of Scenario these are for the session and the package's own modules
-INTERNAL = {"resume", "start", "course", "is_own", "surroundings", "finished", "fit"}
+INTERNAL = {"resume", "start", "course", "is_own", "surroundings", "finished", "fit", "newest"}
 
 
 def test_the_training_api_is_what_the_page_says() -> None:
