@@ -61,6 +61,7 @@ def _described(schema: str) -> set[str]:
         "fetch",
         "init other --kernel toy --dry-run",
         "doctor",
+        "export --dry-run",
         "clean --older-than 0 --dry-run",
         "drill --set pause=0.01",
         "completion bash",
