@@ -292,29 +292,33 @@ def _carries_own_digest(data: bytes, value: dict[str, Any], digest: str) -> bool
 def _files(value: Any, scenario: str, stem: str) -> tuple[FileEntry, ...]:
     if not isinstance(value, list) or not value:
         raise ValueError("field 'files' is no list of files")
-    entries = [_file(item, scenario, stem) for item in value]
+    entries = [_file(item, stem) for item in value]
     if len({entry.path.casefold() for entry in entries}) != len(entries):
         raise ValueError("field 'files' names a file twice")
     models = [entry.path for entry in entries if entry.role == "model"]
     if models != [names.model_name(stem)] or entries[0].role != "model":
         raise ValueError(f"field 'files' must begin with the one model, {names.model_name(stem)}")
-    rows = [names.check_segment(scenario, entry.path) for entry in entries if entry.role == SEGMENT]
+    rows = [_rows(scenario, entry) for entry in entries if entry.role == SEGMENT]
     if any(later.start < earlier.end for earlier, later in pairwise(rows)):
         raise ValueError("field 'files' names segments out of order, or two that hold the same rows")
     return tuple(entries)
 
 
-def _file(item: Any, scenario: str, stem: str) -> FileEntry:
+def _file(item: Any, stem: str) -> FileEntry:
     if not isinstance(item, dict):
         raise ValueError("field 'files' holds something that is no file")
     path, role = fields.text(item, "path"), fields.one_of(item, "role", ROLES)
-    digest = fields.digest(item, "digest")
     if role != SEGMENT:
         names.check_member(stem, path)
-    elif not digest.startswith("sha256:" + names.check_segment(scenario, path).digest):
-        raise ValueError(f"segment {names.printable(path)} has another digest than its name says")
     content = fields.digest(item, "content") if item.get("content") is not None else None
-    return FileEntry(path, role, fields.count(item, "size_bytes"), digest, content)
+    return FileEntry(path, role, fields.count(item, "size_bytes"), fields.digest(item, "digest"), content)
+
+
+def _rows(scenario: str, entry: FileEntry) -> names.SegmentParts:
+    parts = names.check_segment(scenario, entry.path)
+    if not entry.digest.startswith("sha256:" + parts.digest):
+        raise ValueError(f"segment {names.printable(entry.path)} has another digest than its name says")
+    return parts
 
 
 def _session(value: Mapping[str, Any]) -> str | None:

@@ -219,14 +219,14 @@ def parse_segment(name: str) -> SegmentParts | None:
 
 
 def check_segment(scenario: str, path: str) -> SegmentParts:
-    """Parse a segment's path beside a set of its scenario.
+    """Parse a segment's path beside a set of its scenario, whose name has been checked.
 
     Raises:
         UnsafePathError: it lies anywhere else, or has no name that a segment can have.
     """
     folder, _, name = path.partition("/")
     parts = parse_segment(name)
-    if parts is None or folder != segment_folder(scenario):
+    if parts is None or folder != scenario + SEGMENTS_SUFFIX:
         raise UnsafePathError(f"{printable(path)} is no segment of scenario {printable(scenario)}")
     return parts
 

@@ -88,7 +88,7 @@ def remove_set(folder: Path, manifest: Manifest) -> None:
     stem = manifest.stem
     fsio.rename(folder / (stem + names.MANIFEST_SUFFIX), folder / (stem + names.DELETING_SUFFIX))
     complete(folder, stem)
-    segments.collect(folder, manifest.scenario, _paths(manifest.segments))
+    _collect(folder, manifest)
 
 
 def unseal(folder: Path, manifest: Manifest) -> None:
@@ -99,7 +99,7 @@ def unseal(folder: Path, manifest: Manifest) -> None:
     for entry in manifest.members[1:]:
         fsio.remove_file(folder / entry.path)
     fsio.sync_folder(folder)
-    segments.collect(folder, manifest.scenario, _paths(manifest.segments))
+    _collect(folder, manifest)
 
 
 def move_set(source: Path, manifest: Manifest, target: Path) -> None:
@@ -135,7 +135,7 @@ def set_aside(stored: StoredSet, attic: Path) -> Path:
     for name in reversed(files):  # the model before its manifest: alone it would pass for plain SB3 output
         fsio.remove_file(folder / name)
         fsio.sync_folder(folder)
-    segments.collect(folder, stored.scenario, shared)
+    segments.collect(folder, stored.scenario, shared, near=stored.num_timesteps)
     return target
 
 
@@ -158,6 +158,10 @@ def segments_of(stored: StoredSet) -> list[str]:
     if stored.state is not SetState.CORRUPT or names.parse_stem(stored.stem) is None:
         return []
     return segments.unneeded(stored.folder, stored.scenario, besides=stored.stem)
+
+
+def _collect(folder: Path, manifest: Manifest) -> None:
+    segments.collect(folder, manifest.scenario, _paths(manifest.segments), near=manifest.num_timesteps)
 
 
 def _paths(entries: Iterable[FileEntry]) -> list[str]:

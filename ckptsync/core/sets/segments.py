@@ -91,10 +91,10 @@ def bring(source: Path, entry: FileEntry, target: Path, *, link: bool, hashed: H
 
 def unneeded(folder: Path, scenario: str, *, besides: str) -> list[str]:
     """Return the segments that no readable manifest names, where the one of the stem `besides` does not count."""
-    return _survey(folder, scenario, present(folder, scenario), besides)[0]
+    return _survey(folder, scenario, present(folder, scenario), 0, besides)[0]
 
 
-def collect(folder: Path, scenario: str, among: Iterable[str] | None = None) -> list[str]:
+def collect(folder: Path, scenario: str, among: Iterable[str] | None = None, *, near: int = 0) -> list[str]:
     """Remove the segments that no set needs, and return their paths; the caller holds the tree's lock.
 
     Nothing is removed while a set of the scenario is being written, for it may need what no manifest names yet, nor
@@ -104,12 +104,13 @@ def collect(folder: Path, scenario: str, among: Iterable[str] | None = None) -> 
         folder: the folder of the sets.
         scenario: whose segments.
         among: only these, such as those of a set that was removed; all when None.
+        near: N of that set: its neighbours need most of them, so that few manifests are read.
     """
     asked = None if among is None else set(among)
     if asked is not None and not asked:
         return []
     left = [path for path in present(folder, scenario) if asked is None or path in asked]
-    left, unsure = _survey(folder, scenario, left)
+    left, unsure = _survey(folder, scenario, left, near)
     if not left or unsure or _stems(folder, scenario, names.PENDING_SUFFIX):
         return []
     for path in left:
@@ -118,11 +119,13 @@ def collect(folder: Path, scenario: str, among: Iterable[str] | None = None) -> 
     return left
 
 
-def _survey(folder: Path, scenario: str, left: list[str], besides: str | None = None) -> tuple[list[str], bool]:
+def _survey(
+    folder: Path, scenario: str, left: list[str], near: int, besides: str | None = None
+) -> tuple[list[str], bool]:
     """Return those of some segments that no readable manifest names, and whether a manifest could not be read."""
     unsure = False
-    # The newest sets name nearly all that is needed, so that few manifests are read
-    for stem in sorted(_stems(folder, scenario, names.MANIFEST_SUFFIX), key=_steps, reverse=True):
+    stems = _stems(folder, scenario, names.MANIFEST_SUFFIX) if left else {}
+    for stem in sorted(stems, key=lambda stem: abs(stems[stem] - near)):
         if not left:
             break
         if stem == besides:
@@ -149,12 +152,10 @@ def _disputed(folder: Path, entry: FileEntry) -> bool:
     return False
 
 
-def _stems(folder: Path, scenario: str, suffix: str) -> list[str]:
+def _stems(folder: Path, scenario: str, suffix: str) -> dict[str, int]:
+    """Return the stem and N of each file of a scenario with this suffix."""
     stems = [name.removesuffix(suffix) for name in fsio.list_names(folder) if name.endswith(suffix)]
     parsed = {stem: names.parse_stem(stem) for stem in stems}
-    return [stem for stem, parts in parsed.items() if parts is not None and parts.scenario == scenario]
-
-
-def _steps(stem: str) -> int:
-    parts = names.parse_stem(stem)
-    return parts.num_timesteps if parts is not None else 0
+    return {
+        stem: parts.num_timesteps for stem, parts in parsed.items() if parts is not None and parts.scenario == scenario
+    }
