@@ -11,6 +11,7 @@ from .errors import CkptsyncError, NothingFoundError, UsageError
 from .findings import Finding, warning
 from .layout import TrainingTree
 from .manifest import Manifest
+from .policy import SCORE, is_best
 from .sets import SetState, StoredSet, newest
 
 SCHEMA = "ckptsync.head/1"
@@ -30,6 +31,14 @@ class Best:
     stem: str
     digest: str
     score: float
+
+
+def better_of(best: Best | None, manifest: Manifest) -> Best | None:
+    """Return the best set so far, now that another one is sealed."""
+    score = manifest.metrics.get(SCORE)
+    if score is not None and is_best(score, best.score if best is not None else None):
+        return Best(manifest.stem, manifest.digest, score)
+    return best
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from ..core import names, sets
 from ..core.compare import compare, describe_incompatibility
 from ..core.errors import CorruptError, IncompatibleError
 from ..core.findings import Finding, Severity, Verdict
-from ..core.heads import Head, read_head, remove_head, standing, tree_scenarios, write_head
+from ..core.heads import Head, better_of, read_head, remove_head, standing, tree_scenarios, write_head
 from ..core.layout import TrainingTree
 from ..core.manifest import Manifest, Origin
 from ..core.readers import ModelReport, read_model
@@ -133,7 +133,7 @@ def roll_forward(tree: TrainingTree, scenario: str) -> Manifest | None:
     while (child := children.pop(head.digest, None)) is not None:
         if child.lineage != head.lineage or sets.check_files(tree.checkpoints, child):
             break
-        head, moved = Head.of(child, head.best), child
+        head, moved = Head.of(child, better_of(head.best, child)), child
         write_head(tree, head)
     return moved
 

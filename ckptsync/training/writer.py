@@ -19,7 +19,7 @@ from typing import BinaryIO, Protocol
 from ..core import fsio, metadata, names, sets
 from ..core.clock import now
 from ..core.errors import CorruptError, StorageError
-from ..core.heads import Best, Head, read_head, tree_scenarios, write_head
+from ..core.heads import Best, Head, better_of, read_head, tree_scenarios, write_head
 from ..core.layout import TrainingTree
 from ..core.manifest import FileEntry, Manifest, Origin
 from ..core.policy import SCORE, is_best
@@ -182,14 +182,13 @@ class SetKeeper:
         started = time.monotonic()
         fsio.make_folder(self._folder)
         if self._room is not None:
-            exports = self._exports(best=self._beats_best(draft.metrics.get(SCORE)), final=kind == "final")
+            beats_best = is_best(draft.metrics.get(SCORE), self.best.score if self.best else None)
+            exports = self._exports(best=beats_best, final=kind == "final")
             self._room.make(
                 draft.num_timesteps, latest=self.latest, best=self.best, exports=exports, last_chance=last_chance
             )
         manifest = self._standing_equal(draft) or self._seal(draft, kind)
-        score = manifest.metrics.get(SCORE)
-        if score is not None and self._beats_best(score):
-            self.best = Best(manifest.stem, manifest.digest, score)
+        self.best = better_of(self.best, manifest)
         write_head(self._tree, Head.of(manifest, self.best))
         self.latest = manifest
         removed = retain(
@@ -202,9 +201,6 @@ class SetKeeper:
     def export_final(self) -> str | None:
         """Export the newest set as the final model, at the target; return why that could not be, or None."""
         return self._export(self.latest, [self._tree.final(self._scenario)]) if self.latest is not None else None
-
-    def _beats_best(self, score: float | None) -> bool:
-        return is_best(score, self.best.score if self.best else None)
 
     def _known_best(self) -> Best | None:
         try:

@@ -15,6 +15,7 @@ from ckptsync.core.errors import CorruptError
 from ckptsync.core.layout import TrainingTree
 from ckptsync.core.session import SavePolicy
 from ckptsync.testing.sb3_files import mlp_parameters, write_sb3_zip
+from ckptsync.training.resume import roll_forward
 from ckptsync.training.writer import Chain, Draft, Member, SetKeeper
 
 
@@ -148,3 +149,15 @@ def test_best_model_without_a_name_stands_for_one_scenario_only(tree: TrainingTr
     train(tree.root, 200, scenario="b")
     assert Path(tree.best / "best_model.zip").read_bytes() == exported
     assert (tree.best / "b_best_model.zip").exists()
+
+
+def test_a_save_that_died_before_its_head_is_completed_with_its_score(tree: TrainingTree) -> None:
+    chain = keeper(tree)
+    chain.write(draft(100, metrics={"ep_rew_mean": 1.0}), "periodic")
+    before = tree.head("a").read_bytes()
+    newer = chain.write(draft(200, metrics={"ep_rew_mean": 5.0}), "periodic").manifest
+    tree.head("a").write_bytes(before)
+    assert roll_forward(tree, "a") == newer
+    head = heads.read_head(tree, "a")
+    assert head is not None
+    assert head.best == heads.Best(newer.stem, newer.digest, 5.0)
