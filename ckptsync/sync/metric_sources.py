@@ -95,8 +95,8 @@ def of_path(path: Path) -> Source:
 
 def _beside(path: Path) -> list[Path]:
     """Return the folder itself and, where it is a training tree, the working folder that it lies in."""
-    parts = Path(DEFAULT_TREE).parts
-    return [path, path.parents[len(parts) - 1]] if path.absolute().parts[-len(parts) :] == parts else [path]
+    parts, whole = Path(DEFAULT_TREE).parts, path.absolute()
+    return [path, whole.parents[len(parts) - 1]] if whole.parts[-len(parts) :] == parts else [path]
 
 
 def _of_session(project: Project, record: SessionRecord, notes: list[str]) -> list[Stretch]:

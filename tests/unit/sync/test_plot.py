@@ -178,6 +178,13 @@ def test_plain_training_is_found_by_file_folder_and_tree(tmp_path: Path, where: 
     assert curves.history.points("r") == [(10, 1.0), (20, 1.0), (30, 2.0), (40, 2.0)]
 
 
+def test_a_tree_is_known_from_within_its_parent_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain_training(tmp_path)
+    (tmp_path / "data" / "models").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "data")
+    assert plot_path(Path("models")).curves[0].history.points("r")[0] == (10, 1.0)
+
+
 def test_a_folder_of_sessions_is_one_history(bench: Bench) -> None:
     train(bench)
     train(bench)
