@@ -63,6 +63,7 @@ with TrainingSession.from_environment(scenario="toy", total_timesteps=500) as se
 """
 OWN_WORDS = OWN_LOOP.replace('.from_environment(scenario="toy", total_timesteps=500)', '("data/models", "toy", 100)')
 WALKER = """\
+import threading
 import gymnasium
 from stable_baselines3 import PPO
 from ckptsync.training import TrainingSession
@@ -70,7 +71,7 @@ from ckptsync.training import TrainingSession
 class Talking(gymnasium.Wrapper):
     def __init__(self, env):
         super().__init__(env)
-        self.listener = lambda: None
+        self.listener = threading.Lock()
 
 with TrainingSession.from_environment() as session:
     env = Talking(gymnasium.make("CartPole-v1"))
