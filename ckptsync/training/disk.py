@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -207,11 +208,19 @@ def expected_size(model: Any, parent: Manifest | None, end_steps: int) -> SetSiz
     if parent is not None:
         size = SetSize.of(parent, end_steps=end_steps)
     else:
-        weights = sum(tensor.nbytes for tensor in model.policy.state_dict().values())
-        trained = sum(tensor.nbytes for tensor in model.policy.parameters() if tensor.requires_grad)
-        size = SetSize(weights + _OPTIMIZER_SHARE * trained, weights + _OPTIMIZER_SHARE * trained)
+        model_bytes = _model_bytes(model)
+        size = SetSize(model_bytes, model_bytes)
     replay = max(size.shared_bytes, _replay_bytes(model, end_steps))
     return replace(size, shared_least_bytes=replay, shared_most_bytes=replay)
+
+
+def _model_bytes(model: Any) -> int:
+    """Return what an SB3 model's own file takes: its networks, and what the optimizers keep of what they train."""
+    total = sum(tensor.nbytes for tensor in model.policy.state_dict().values())
+    for name in model._get_torch_save_params()[0]:
+        for group in getattr(attrgetter(name)(model), "param_groups", ()):
+            total += _OPTIMIZER_SHARE * sum(tensor.nbytes for tensor in group["params"])
+    return total
 
 
 def _replay_bytes(model: Any, end_steps: int) -> int:
