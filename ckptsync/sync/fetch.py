@@ -142,8 +142,9 @@ def _damaged(folder: Path) -> set[str]:
         hashed: sets.Hashed = {}
         for stored in sets.scan(checkpoints):
             base = checkpoints.relative_to(folder).as_posix()
-            if stored.manifest is not None and sets.check_files(checkpoints, stored.manifest, hashed):
-                again |= {f"{base}/{entry.path}" for entry in stored.manifest.files}
+            if stored.manifest is not None:
+                found = sets.check_files(checkpoints, stored.manifest, hashed)
+                again |= {f"{base}/{finding.subject}" for finding in found}
             if stored.manifest is None and stored.state is sets.SetState.CORRUPT:
                 again.add(f"{base}/{stored.stem}{names.MANIFEST_SUFFIX}")
     return again

@@ -21,17 +21,17 @@ from .stored import Hashed, check_file, is_regular, read_manifest
 
 def present(folder: Path, scenario: str) -> list[str]:
     """Return the paths of the segments that lie beside a scenario's sets; anything else there is somebody else's."""
-    base = names.segment_folder(scenario)
-    if (folder / base).is_symlink():
-        return []
+    base = scenario + names.SEGMENTS_SUFFIX
+    if names.parse_segment_folder(base) is None or (folder / base).is_symlink():
+        return []  # a stem from outside may begin with what no scenario can be called
     found = [name for name in fsio.list_names(folder / base) if names.parse_segment(name) is not None]
     return [f"{base}/{name}" for name in found if is_regular(folder / base / name)]
 
 
 def strange(folder: Path, entries: Iterable[FileEntry]) -> list[str]:
     """Return the paths of those segments in whose place something lies that is no regular file."""
-    base = {entry.path: fsio.safe_join(folder, entry.path) for entry in entries}
-    return [path for path, place in base.items() if os.path.lexists(place) and not is_regular(place)]
+    paths = [entry.path for entry in entries if not (folder / entry.path).parent.is_symlink()]
+    return [path for path in paths if os.path.lexists(folder / path) and not is_regular(folder / path)]
 
 
 def scenarios(folder: Path) -> list[str]:

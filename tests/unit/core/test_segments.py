@@ -261,3 +261,21 @@ def test_a_removal_that_was_cut_short_never_takes_a_segment_for_its_own(tmp_path
     assert sets.sweep(tmp_path) == [manifest.stem]
     assert rows_in(tmp_path) == ["0-10"]
     assert sound(tmp_path)
+
+
+def test_a_set_is_set_aside_whatever_became_of_the_folder_of_its_segments(tmp_path: Path) -> None:
+    folder, attic, elsewhere = tmp_path / "tree", tmp_path / "attic", tmp_path / "elsewhere"
+    sealed(folder, 100, [0, 10])
+    os.rename(folder / BASE, elsewhere)
+    (folder / BASE).symlink_to(elsewhere)
+    sets.set_aside(sets.scan(folder)[0], attic)
+    assert sets.scan(folder) == []
+    assert len(os.listdir(elsewhere)) == 1
+
+
+def test_a_damaged_manifest_of_what_no_scenario_can_be_called_is_set_aside(tmp_path: Path) -> None:
+    folder = tmp_path / "tree"
+    folder.mkdir()
+    (folder / "-x_checkpoint_5_steps.manifest.json").write_bytes(b"{")
+    place = sets.set_aside(sets.scan(folder)[0], tmp_path / "attic")
+    assert os.listdir(place) == ["-x_checkpoint_5_steps.manifest.json"]

@@ -198,7 +198,8 @@ def test_fetching_again_mends_a_segment(bench, trip):
     broken = bench.project.layout.results("a/s0001") / BASE / segment(0, 100).path
     good = broken.read_bytes()
     flip(broken)
-    fetching.fetch(bench.project, "a/s0001", bench.told)
+    again = fetching.fetch(bench.project, "a/s0001", bench.told)
+    assert set(again.files) - set(again.skipped) == {f"{BASE}/{segment(0, 100).path}"}
     assert broken.read_bytes() == good
 
 
