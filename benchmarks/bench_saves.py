@@ -65,12 +65,11 @@ def stall(folder: Path) -> None:
 
 
 def _snapshots(model: Any) -> Any:
-    from ckptsync.training.callback_state import CallbackState
-    from ckptsync.training.environment import EnvironmentCapture
+    from ckptsync.training.built import Built
     from ckptsync.training.snapshot import Snapshots
+    from ckptsync.training.state import TrainingState
 
-    chains = {"training": model.get_env()}
-    return Snapshots(model, chains, EnvironmentCapture(chains), CallbackState(None), None)
+    return Snapshots(model, TrainingState(model, None, Built(model), 64), None)
 
 
 def _tensors(value: Any) -> list[Any]:
