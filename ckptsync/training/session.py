@@ -42,9 +42,10 @@ from .disk import Disk
 from .host import current_host
 from .log import kept_in, log
 from .plan import Plan
-from .progress import Limits, SessionProgress
+from .progress import SessionProgress
 from .resume import Resume
 from .scenario import Outcome, Scenario
+from .screen import Limits
 from .stop import REQUEST_NAME, StopWatch, session_started
 from .versions import current_versions
 from .writer import Chain

@@ -17,7 +17,8 @@ import sys
 from pathlib import Path
 from ckptsync.core.metrics import Stretch
 from ckptsync.training import metrics
-from ckptsync.training.progress import Limits, SessionProgress
+from ckptsync.training.progress import SessionProgress
+from ckptsync.training.screen import Limits
 
 metrics._ROW_SECONDS = (0.0, 0.0)  # a row at every step
 begun = int(sys.argv[1])

@@ -17,7 +17,8 @@ import pytest
 
 from ckptsync.core.history import join
 from ckptsync.core.metrics import Stretch, parse_metrics
-from ckptsync.training.progress import Limits, SessionProgress
+from ckptsync.training.progress import SessionProgress
+from ckptsync.training.screen import Limits
 
 
 class Clock:
@@ -140,7 +141,8 @@ _ON_A_TERMINAL = """
 from pathlib import Path
 from ckptsync.core.metrics import Stretch
 from ckptsync.training.log import log
-from ckptsync.training.progress import Limits, SessionProgress
+from ckptsync.training.progress import SessionProgress
+from ckptsync.training.screen import Limits
 import time
 shown = SessionProgress({"cart": 1000}, {"cart": 400}, Limits(deadline=time.monotonic() + 600), Path("metrics.jsonl"))
 scenario = shown.begin(Stretch("cart", 400))
