@@ -82,8 +82,10 @@ class Moment:
                 time.sleep(self._seconds)
 
 
+# No attributes of what is captured: a resume would put the old ones back
 moment = Moment("", 0, 0.0, lambda: None)
 notes = Notes()
+stop_at = _FAR
 
 
 class Slow(gymnasium.Wrapper):
@@ -126,7 +128,7 @@ class Watch(BaseCallback):
     def _on_step(self) -> bool:
         notes.note(0, self.model.num_timesteps)
         moment.enter("learn")
-        return True
+        return self.model.num_timesteps < stop_at
 
 
 def _note_what_is_kept_and_saved() -> None:
@@ -156,6 +158,7 @@ def _note_what_is_kept_and_saved() -> None:
 
 def train(algorithm: str, folder: Path, stop_after: int | None) -> None:
     """Run one session to its end, whichever that is."""
+    global stop_at
     os.chdir(folder)
     session = TrainingSession(
         "tree", algorithm, _FAR, every_steps=EVERY_STEPS[algorithm], every_seconds=None, keep_last=2, seed=0
@@ -166,10 +169,8 @@ def train(algorithm: str, folder: Path, stop_after: int | None) -> None:
         judged = Monitor(Slow(gymnasium.make(env_id), "evaluate"))
         evaluation = EvalCallback(judged, n_eval_episodes=1, eval_freq=150, verbose=0)
         notes.note(0, model.num_timesteps)
-        callbacks = [Watch(), evaluation]
-        if stop_after is not None:
-            callbacks.append(_Stop(model.num_timesteps + stop_after))
-        session.learn(model, CallbackList(callbacks))
+        stop_at = _FAR if stop_after is None else model.num_timesteps + stop_after
+        session.learn(model, CallbackList([Watch(), evaluation]))
 
 
 def _ppo(session: TrainingSession) -> Any:
@@ -185,15 +186,6 @@ def _sac(session: TrainingSession) -> Any:
     network = {"net_arch": [16]}
     arguments = {"learning_starts": 30, "buffer_size": 1_000, "batch_size": 16, "train_freq": 4, "gradient_steps": 1}
     return session.load_or_create(SAC, "MlpPolicy", env, policy_kwargs=network, device="cpu", **arguments)
-
-
-class _Stop(BaseCallback):
-    def __init__(self, at: int) -> None:
-        super().__init__()
-        self._at = at
-
-    def _on_step(self) -> bool:
-        return self.model.num_timesteps < self._at
 
 
 def serve(request: dict[str, Any]) -> dict[str, Any]:

@@ -205,7 +205,7 @@ class Chain:
         starts = [e for e in read_events(self._folder / EVENTS_NAME) if e["event"] == "start"]
         assert [start["num_timesteps"] for start in starts] == [self.reached]
         if self.reached:
-            assert starts[0]["fidelity"] == {"resumed": "exact", "reasons": []}
+            assert starts[0]["fidelity"] == {"resumed": "exact", "reasons": []}, starts[0]["fidelity"]
 
     def _check_tree(self) -> int:
         """Every set that looks good is good, nothing else is called so; return N of the newest."""
