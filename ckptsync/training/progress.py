@@ -149,8 +149,9 @@ class Progress:
         self._look_at = min(self._shown_at + every, self._session.metrics.due_at)
 
     def end(self, num_timesteps: int, numbers: Mapping[str, float]) -> None:
-        """Record the last numbers of the scenario in this session, durably."""
+        """Record the last numbers of the scenario in this session, durably, and leave the terminal to the script."""
         self._record(self._session.clock(), num_timesteps, numbers, durable=True)
+        self._session.close()
 
     def _record(
         self, moment: float, num_timesteps: int, numbers: Mapping[str, float], *, durable: bool = False

@@ -125,10 +125,8 @@ class Bars:
     every_seconds = 0.5
 
     def __init__(self, tqdm: Any) -> None:
-        options = {"file": sys.stderr, "dynamic_ncols": True, "leave": False, "bar_format": "{desc}"}
-        self._run = tqdm(desc="run", position=0, **options)
-        self._session = tqdm(desc="session", position=1, **options)
-        around_bars(lambda text: tqdm.write(text, file=sys.stdout))
+        self._tqdm = tqdm
+        self._drawn: list[Any] = []
 
     @classmethod
     def open(cls) -> Bars | None:
@@ -141,20 +139,26 @@ class Bars:
 
     def show(self, standing: Standing) -> None:
         """Draw both bars."""
+        if not self._drawn:
+            self._begin()
         done, total, text = standing.session_bar()
-        for bar, n, end, told in (
-            (self._run, standing.done, standing.total, standing.run_bar()),
-            (self._session, done, total, text),
-        ):
+        shown = ((standing.done, standing.total, standing.run_bar()), (done, total, text))
+        for bar, (n, end, told) in zip(self._drawn, shown, strict=True):
             bar.n, bar.total = min(n, end), end
             bar.bar_format = "{desc:<7} {percentage:3.0f}%|{bar:20}| " + told.replace("{", "{{").replace("}", "}}")
             bar.refresh()
 
     def close(self) -> None:
-        """Take the bars off the terminal."""
+        """Take the bars off the terminal, so that a script may print there; they come back when there is more."""
         around_bars(None)
-        self._session.close()
-        self._run.close()
+        for bar in reversed(self._drawn):
+            bar.close()
+        self._drawn = []
+
+    def _begin(self) -> None:
+        options = {"file": sys.stderr, "dynamic_ncols": True, "leave": False, "bar_format": "{desc}"}
+        self._drawn = [self._tqdm(desc=name, position=n, **options) for n, name in enumerate(("run", "session"))]
+        around_bars(lambda text: self._tqdm.write(text, file=sys.stdout))
 
 
 def on_terminal() -> bool:

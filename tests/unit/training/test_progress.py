@@ -151,6 +151,11 @@ scenario.update(500, {"ep_rew_mean": 12.5, "train/loss": 0.5})
 log("[CHECKPOINT] a line of the log")
 time.sleep(0.6)
 scenario.update(600, {"ep_rew_mean": 13.5, "train/loss": 0.25})
+scenario.end(600, {})
+print("a line of the script")
+again = shown.begin(Stretch("cart", 600))
+time.sleep(0.6)
+again.update(700, {})
 shown.close()
 log("closed")
 """
@@ -180,4 +185,6 @@ def test_two_bars_on_a_terminal_and_lines_above_them(tmp_path: Path) -> None:
     assert any(re.match(r"run +50%\|.*\| 500/1,000 steps · \d+ steps/s · 0:0\d to the target$", line) for line in drawn)
     assert any(re.match(r"session +0%\|.*\| 9:\d\d to the deadline · reward 13.5 · loss 0.25$", line) for line in drawn)
     assert "[CHECKPOINT] a line of the log" in drawn  # in a line of its own
+    assert "a line of the script" in drawn
+    assert any("| 700/1,000 steps" in line for line in drawn[drawn.index("a line of the script") :])
     assert [line for line in drawn if line.strip()][-1] == "closed"
