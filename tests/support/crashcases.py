@@ -164,7 +164,7 @@ def save(*, before: int, members: int, each: int = 0) -> Case:
 
 
 def _with_segments(each: int) -> str:
-    return ", with segments" if each else ""
+    return f", with segments of {each} rows" if each else ""
 
 
 # Remove, copy, move
