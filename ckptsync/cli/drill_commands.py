@@ -97,7 +97,7 @@ def _measured(report: DrillReport) -> Iterator[Line]:
         way = {"fetch": measured.fetch_seconds, "verify": measured.verify_seconds, "restore": measured.restore_seconds}
         yield _row("way home", ", ".join(f"{word} {_seconds(seconds)}" for word, seconds in way.items()))
     if measured.start_seconds is not None:
-        yield _row("resume", f"{_seconds(measured.start_seconds)} of the second session outside its training")
+        yield _row("start and end", f"{_seconds(measured.start_seconds)} of the second session outside its training")
     if measured.steps_per_second is not None:
         yield _row("speed", f"{measured.steps_per_second:,.0f} steps/s")
     yield _row("fidelity", f"captured {measured.captured or '-'}, resumed {measured.resumed or '-'}")

@@ -37,7 +37,8 @@ _HEADER = b"# ckptsync-session: "
 _LINE = 120
 _XZ_PRESET = 6 | lzma.PRESET_EXTREME
 
-_SKIPPED_FOLDERS = ("__pycache__", ".git", ".ipynb_checkpoints", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".venv")
+# Folders in a kernel folder that do not travel
+SKIPPED_FOLDERS = ("__pycache__", ".git", ".ipynb_checkpoints", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".venv")
 # What must never leave the machine by accident; compared in lower case
 _SECRETS = (
     "kaggle.json",
@@ -191,7 +192,7 @@ def _walk(folder: Path, prefix: str) -> Iterator[tuple[str, Path]]:
         if not prefix and name in _OWN_NAMES:
             raise ConfigError(f"{path} would hide ckptsync from the session", hint="give it another name")
         if path.is_dir():
-            if name not in _SKIPPED_FOLDERS:
+            if name not in SKIPPED_FOLDERS:
                 yield from _walk(path, f"{prefix}{name}/")
         elif path.is_file():
             yield prefix + name, path

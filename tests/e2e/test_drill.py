@@ -235,6 +235,9 @@ def test_a_dry_run_starts_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert report(folder, "--dry-run", capsys=capsys)["sessions"] == []
     assert everything(folder) == before
     assert run(folder, "--dry-run", "--on", "nowhere", capsys=capsys)[0] == 2
+    for words in (["--dry-run"], []):
+        code, out = run(folder, "--limit", "30s", *words, capsys=capsys)
+        assert code == 2 and "would have 30 s, and it begins to stop 30 s before its end" in out
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -39,11 +39,11 @@ def rehearse(project: Project, run: RunConfig, terms: Terms) -> DrillReport:
     """Say what a drill would do; starts nothing.
 
     Raises:
-        UsageError: there is no such runner.
+        UsageError: there is no such runner, or the sessions would have no time.
     """
-    runner = terms.runner or run.runner
+    runner, seconds = terms.runner or run.runner, terms.budget_seconds(run)
     runner_for(project, runner)
-    return DrillReport(run.name, runner, None, None, Measured(), None, (), None, terms.steps, terms.limit_seconds)
+    return DrillReport(run.name, runner, None, None, Measured(), None, (), None, terms.steps, seconds)
 
 
 def drill(project: Project, run: RunConfig, terms: Terms, *, reporter: Reporter) -> DrillReport:
@@ -51,6 +51,7 @@ def drill(project: Project, run: RunConfig, terms: Terms, *, reporter: Reporter)
 
     Raises:
         LockedError: another drill runs in this project.
+        UsageError: there is no such runner, or the sessions would have no time.
         CkptsyncError: the kernel cannot be bundled, or the runner cannot be reached; what the script does wrong
             is a fault in the report.
     """
@@ -69,7 +70,7 @@ def drill(project: Project, run: RunConfig, terms: Terms, *, reporter: Reporter)
         faults=tuple(faults),
         folder=place.root if terms.keep else None,
         steps=terms.steps,
-        limit_seconds=drilled.budget_seconds or terms.limit_seconds,
+        limit_seconds=terms.budget_seconds(run),
     )
 
 

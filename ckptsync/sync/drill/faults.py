@@ -12,28 +12,28 @@ from ...core.findings import Severity
 from ...runners.base import SessionState
 from .observed import Observed
 
-# code -> what it means; the how-to page has one row for each
-CODES: dict[str, str] = {
-    "script.crash": "the script failed",
-    "script.limit": "the session was killed at the drill's time limit",
-    "session.ignored": "the script trains in a session of its own words",
-    "trip.refused": "a step of the trip refused what the session left",
-    "save.none": "the session left no checkpoint that can be restored",
-    "save.failed": "a save failed",
-    "save.margin": "a save takes longer than the margin before the deadline",
-    "resume.none": "the second session began from zero",
-    "resume.no-progress": "the second session left nothing new",
-    "resume.fidelity": "the second session did not go on exactly",
-    "env.not-picklable": "the environment cannot be captured",
-    "stop.ignored": "the script did not end when it was asked to",
-    "stop.slow": "the script took longer than the margin to stop",
-    "stop.unsaved": "nothing was saved when the session was asked to stop",
-    "stop.untried": "the stop in the middle could not be tried",
-    "steps.ignored": "the script takes no notice of the session's steps",
-    "output.outside": "the script writes outside its working folder",
-    "seed.missing": "nothing is seeded",
-    "network.used": "the script speaks to other machines",
-}
+# What each means stands on the page about drills
+CODES = (
+    "script.crash",
+    "script.limit",
+    "session.ignored",
+    "trip.refused",
+    "save.none",
+    "save.failed",
+    "save.margin",
+    "resume.none",
+    "resume.no-progress",
+    "resume.fidelity",
+    "env.not-picklable",
+    "stop.ignored",
+    "stop.slow",
+    "stop.unsaved",
+    "stop.untried",
+    "steps.ignored",
+    "output.outside",
+    "seed.missing",
+    "network.used",
+)
 _SHOWN = 3
 # What a session says of a scenario that SB3 does not train
 _OWN_LOOP = "a loop of its own"
@@ -47,7 +47,7 @@ class Fault:
     """One thing that is wrong, or that people should know.
 
     Args:
-        code: a key of CODES.
+        code: one of CODES.
         severity: a blocker fails the drill, a warning is worth a change, a note is for the record.
         message: what was seen.
         hint: what to do.
@@ -57,6 +57,10 @@ class Fault:
     severity: Severity
     message: str
     hint: str
+
+    def __post_init__(self) -> None:
+        if self.code not in CODES:
+            raise ValueError(f"unknown code of a fault: {self.code!r}")
 
     def to_json(self) -> dict[str, Any]:
         """Return the fault as a JSON object."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...core import names, sets
+from ...core import fsio, jsonio, names, sets
 from ...core.layout import DRILL_NOTES_NAME, EVENTS_NAME, TrainingTree
 from ...core.manifest import Manifest
 from ...core.session import SessionSpec, read_events
@@ -17,7 +17,6 @@ from ...project.lineage import SessionRecord
 from ...runners.base import SessionState, SessionStatus
 from ..events import sound_event
 from ..targets import MODEL_SUFFIXES
-from .place import read_notes
 
 
 @dataclass(frozen=True)
@@ -206,4 +205,23 @@ def _models(folder: Path, sealed: set[str]) -> list[str]:
             stem = path.name.removesuffix(names.MODEL_SUFFIX)
             if not stem.endswith(("_final", "best_model")) and names.parse_stem(stem.partition(".")[0]) is None:
                 found.append(path.relative_to(folder).as_posix())
+    return found
+
+
+def read_notes(path: Path) -> list[Mapping[str, Any]]:
+    """Read what the watch has noted; none when it has noted nothing.
+
+    Raises:
+        CorruptError: the file is far too large.
+    """
+    if not path.is_file():
+        return []
+    found: list[Mapping[str, Any]] = []
+    for line in fsio.read_bytes(path, limit=1 << 20).splitlines():
+        try:
+            note = jsonio.parse(line)
+        except ValueError:
+            continue  # the script died while it wrote the line
+        if isinstance(note, dict) and isinstance(note.get("note"), str):
+            found.append(note)
     return found

@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ...core import fsio, jsonio, names
-from ...core.errors import CkptsyncError, ConfigError
+from ...core import fsio, names
+from ...core.errors import CkptsyncError, ConfigError, UsageError
 from ...core.layout import CONFIG_NAME, ProjectLayout
 from ...core.session import ScenarioSpec, SessionSpec
 from ...project.config import Project, RunConfig
 from ...runners.base import Submission
-from ...runners.bundle import build_bundle
+from ...runners.bundle import SKIPPED_FOLDERS, build_bundle
 from ..ledgers import known_records
 from ..runners import runner_for
 
@@ -46,6 +46,21 @@ class Terms:
     runner: str | None = None
     set: Mapping[str, Any] | None = None
     keep: bool = False
+
+    def budget_seconds(self, run: RunConfig) -> float:
+        """Return the wall clock of a session.
+
+        Raises:
+            UsageError: the run's margin leaves nothing of it.
+        """
+        budget = min(self.limit_seconds, run.budget_seconds or self.limit_seconds)
+        if budget <= run.margin_seconds:
+            raise UsageError(
+                f"a session of the drill would have {budget:g} s, and it begins to stop {run.margin_seconds:g} s before "
+                "its end",
+                hint=f"give it more time: --limit {4 * run.margin_seconds:g}s",
+            )
+        return budget
 
 
 @contextmanager
@@ -93,7 +108,7 @@ def _lay(project: Project, run: RunConfig, terms: Terms, folder: Path) -> RunCon
         runner=terms.runner or run.runner,
         scenarios=tuple(ScenarioSpec(s.name, max(s.total_timesteps, far)) for s in run.scenarios),
         save=replace(run.save, every_steps=max(1, terms.steps // _SAVES)),
-        budget_seconds=min(terms.limit_seconds, run.budget_seconds or terms.limit_seconds),
+        budget_seconds=terms.budget_seconds(run),
         params={**run.params, **(terms.set or {})},
     )
 
@@ -105,7 +120,8 @@ def _copy(source: Path, target: Path) -> None:
         if path.is_symlink():
             raise ConfigError(f"{path} is a link, and links do not travel", hint="put the file itself there")
         if path.is_dir():
-            _copy(path, target / name)
+            if name not in SKIPPED_FOLDERS:
+                _copy(path, target / name)
         else:
             fsio.link_or_copy(path, target / name)
 
@@ -133,22 +149,3 @@ def _stop(place: Project) -> None:
                     hint=f"end it at its runner ({record.runner}), then run the drill again",
                 )
             time.sleep(0.05)
-
-
-def read_notes(path: Path) -> list[Mapping[str, Any]]:
-    """Read what the watch has noted; none when it has noted nothing.
-
-    Raises:
-        CorruptError: the file is far too large.
-    """
-    if not path.is_file():
-        return []
-    found: list[Mapping[str, Any]] = []
-    for line in fsio.read_bytes(path, limit=1 << 20).splitlines():
-        try:
-            note = jsonio.parse(line)
-        except ValueError:
-            continue  # the script died while it wrote the line
-        if isinstance(note, dict) and isinstance(note.get("note"), str):
-            found.append(note)
-    return found

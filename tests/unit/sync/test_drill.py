@@ -21,8 +21,7 @@ from ckptsync.core.session import SavePolicy, ScenarioSpec, SessionSpec
 from ckptsync.runners.base import SessionState, SessionStatus
 from ckptsync.sync.drill.faults import CODES, Fault, exit_code, of_first, of_second
 from ckptsync.sync.drill.figures import Measured, TripSeconds, measure, project_run
-from ckptsync.sync.drill.observed import Begun, Observed, Save
-from ckptsync.sync.drill.place import read_notes
+from ckptsync.sync.drill.observed import Begun, Observed, Save, read_notes
 
 HEAD = Origin("a/s0001", 100, "sha256:" + "0" * 64)
 WATCHED = "import sys; from ckptsync.training.watch import main; main(sys.argv[1], 'train.py')"
