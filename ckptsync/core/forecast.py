@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from . import names
 from .manifest import Manifest
 from .policy import Retained, pinned
 from .session import SavePolicy
@@ -57,15 +58,18 @@ class SetSize:
 
         Args:
             manifest: the set.
-            end_steps: num_timesteps at the end; rows of a buffer that is not full yet grow in number till then.
+            end_steps: num_timesteps at the end; a replay buffer that is not full yet grows till then.
         """
-        shared = sum(entry.size_bytes for entry in manifest.segments)
+        shared = shared_most = sum(entry.size_bytes for entry in manifest.segments)
+        # The ring of a buffer that has overwritten its first rows is as large as it will be
+        if shared and names.check_segment(manifest.scenario, manifest.segments[0].path).start == 0:
+            shared_most = shared * end_steps // max(1, min(end_steps, manifest.num_timesteps))
         return cls(
             own_bytes=sum(entry.size_bytes for entry in manifest.members),
             model_bytes=manifest.model.size_bytes,
             shared_bytes=shared,
             shared_least_bytes=shared,
-            shared_most_bytes=shared * max(1, end_steps) // max(1, min(end_steps, manifest.num_timesteps)),
+            shared_most_bytes=shared_most,
         )
 
     def next_bytes(self, copies: int = 0) -> int:

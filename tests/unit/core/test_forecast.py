@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from support.toysets import write_set
 
 from ckptsync.core.forecast import Fit, SetSize, forecast
+from ckptsync.core.manifest import SEGMENT, FileEntry
 from ckptsync.core.policy import Retained, to_remove
 from ckptsync.core.session import SavePolicy
 
@@ -81,6 +82,14 @@ def test_the_size_is_that_of_a_sealed_set(tmp_path: Path) -> None:
     manifest = write_set(tmp_path, "a", 100, members=2)
     size = SetSize.of(manifest, end_steps=1_000)
     assert (size.own_bytes, size.model_bytes, size.shared_bytes) == (6_000, 3_000, 0)
+
+
+@pytest.mark.parametrize(("first_row", "most"), [(0, 10), (50, 1)])
+def test_a_replay_buffer_grows_until_it_is_full(tmp_path: Path, first_row: int, most: int) -> None:
+    segment = FileEntry(f"a_replay/{first_row}-100-{'0' * 16}.safetensors", SEGMENT, 700, "sha256:" + "0" * 64)
+    manifest = replace(write_set(tmp_path, "a", 100, members=1), files=(*write_set(tmp_path, "a", 200).files, segment))
+    size = SetSize.of(manifest, end_steps=1_000)
+    assert (size.shared_bytes, size.shared_least_bytes, size.shared_most_bytes) == (700, 700, most * 700)
 
 
 @given(
