@@ -234,16 +234,17 @@ class Trainer:
         if self._ended:
             return
         self._ended = True
-        kept, course = self._snapshots.kept, self._scenario.course
-        course.saver.settle()
-        sealed = kept is None or kept.num_timesteps <= course.saver.last_saved
-        ending = cause if sealed else "error"
         log("[TRAIN] Training does not come back: the process ends without it")
-        try:
-            course.end(ending, course.saver.last_saved, kept.numbers if kept is not None else {})
-        except CkptsyncError as error:
-            log(f"[TRAIN] {error.message}")
-        self._scenario.surroundings.leave(ending)
+        if self._scenario.has_begun:
+            kept, course = self._snapshots.kept, self._scenario.course
+            course.saver.settle()
+            if kept is not None and kept.num_timesteps > course.saver.last_saved:
+                cause = "error"
+            try:
+                course.end(cause, course.saver.last_saved, kept.numbers if kept is not None else {})
+            except CkptsyncError as error:
+                log(f"[TRAIN] {error.message}")
+        self._scenario.surroundings.leave(cause)
 
     def _end(self, cause: str) -> Outcome:
         from .scenario import Outcome

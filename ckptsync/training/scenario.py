@@ -231,6 +231,11 @@ class Scenario:
         return self._course
 
     @property
+    def has_begun(self) -> bool:
+        """Whether there is a course yet."""
+        return self._course is not None
+
+    @property
     def course(self) -> Course:
         """The course that `start` began.
 

@@ -28,7 +28,7 @@ from .writer import Draft, Member
 # A point is kept at every rollout of so many steps. Shorter ones (off-policy, A2C) come so often that there it costs
 # at most about this share of the time
 _LONG_ROLLOUT = 16
-_KEEP_SHARE = 0.02
+_KEEP_SHARE = 0.01
 
 
 class TensorMemory:
@@ -184,13 +184,9 @@ class Snapshots:
         return self.kept
 
     def _free_slot(self) -> _Slot:
-        """Return the slot that is not the kept one's, unless it is being written."""
-        first, second = self._slots
-        other = second if self.kept is not None and self.kept.slot is first else first
-        return other if not other.busy else self.kept.slot if self.kept is not None else self._idle()
-
-    def _idle(self) -> _Slot:
-        return next(slot for slot in self._slots if not slot.busy)
+        """Return a slot that is not being written, the kept one's only where there is no other."""
+        kept = None if self.kept is None else self.kept.slot
+        return next(slot for slot in sorted(self._slots, key=lambda slot: slot is kept) if not slot.busy)
 
     def draft(self, snapshot: Snapshot) -> Draft:
         """Make the set of a snapshot. Called by the writer's thread."""

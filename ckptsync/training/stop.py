@@ -1,32 +1,27 @@
 """Why a session shall stop, or save: signals, its deadline, requests by file.
 
-A Python signal handler runs in the main thread, which may sit in one long C call for seconds. The
-wakeup descriptor is written by the C handler at once, so a thread of our own learns of the signal even
-then, unless the call holds the interpreter lock. SIGKILL gives nobody a chance: then the last sealed
-set is what is left.
-
 Wishes to stop, by SIGTERM or SIGINT: the first lets training come to a clean point, the second (a second
 or more later) interrupts it, so that the kept clean point is sealed now; neither cuts a save. Only a third,
-long after the second, ends the process at once.
+long after the second, ends the process at once. SIGUSR1 asks for a save. SIGKILL gives nobody a chance: then
+the last sealed set is what is left.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType, TracebackType
-from typing import Any
+from types import TracebackType
 
 from ..core import fsio
 from ..core.errors import ExitCode
 from ..core.session import STARTED_VARIABLE
 from .log import log
+from .signals import SignalReader
 
 REQUEST_NAME = "ckptsync.stop"
 
@@ -40,7 +35,6 @@ _CUT_SECONDS = 10.0
 # How long a wish waits for the next clean point before training stops at the kept one
 _PATIENCE_SECONDS = 2.0
 _FILE_CHECK_SECONDS = 1.0
-_NOTE_SECONDS = 0.1
 
 
 def session_started() -> float:
@@ -76,14 +70,12 @@ class StopWatch:
         self.reserve_seconds = 0.0
         self._deadline = deadline
         self._wishes: list[float] = []
-        self._noted = 0
-        self._handled = 0
         self._request = request
         self._requested = False
         self._save_request = save_request
         self._save_requested = False
         self._files_checked = 0.0
-        self._previous: dict[int, Any] = {}
+        self._reader: SignalReader | None = None
         self._own_code = threading.RLock()
         self._undisturbed = 0
 
@@ -181,58 +173,25 @@ class StopWatch:
     @property
     def handles_signals(self) -> bool:
         """Whether signals are watched: only the main thread of a process may."""
-        return bool(self._previous)
+        return self._reader is not None
 
     def __enter__(self) -> StopWatch:
         if threading.current_thread() is threading.main_thread():
-            self._watch_signals()
+            self._reader = SignalReader(_SIGNALS, self._note, self._handle)
+            self._reader.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not self._previous:
+        if self._reader is not None:
+            self._reader.stop()
+            self._reader = None
+
+    def _note(self, number: int) -> None:
+        if number == signal.SIGUSR1:
+            self._save_requested = True
             return
-        self._give_signals_back()
-        self._send.shutdown(socket.SHUT_RDWR)  # closing is not enough: a forked child holds it too
-        self._reader.join()
-        self._send.close()
-        self._receive.close()
-
-    def _watch_signals(self) -> None:
-        global _watching
-        self._receive, self._send = socket.socketpair()
-        self._send.setblocking(False)
-        self._previous_wakeup = signal.set_wakeup_fd(self._send.fileno(), warn_on_full_buffer=False)
-        self._previous = {number: signal.signal(number, self._on_signal) for number in _SIGNALS}
-        _watching = self
-        self._reader = threading.Thread(target=self._read_signals, name="ckptsync-signals", daemon=True)
-        self._reader.start()
-
-    def _give_signals_back(self) -> None:
-        global _watching
-        signal.set_wakeup_fd(self._previous_wakeup)
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-        self._previous = {}
-        _watching = None
-
-    def _leave_signals_to_parent(self) -> None:
-        """Do it in a forked child."""
-        self._previous_wakeup = -1
-        self._give_signals_back()
-
-    def _read_signals(self) -> None:
-        with suppress(OSError):  # the socket goes away when the session ends
-            while received := self._receive.recv(64):
-                for number in received:
-                    if number in _WISHES:
-                        self._note_wish(number)
-                    elif number == signal.SIGUSR1:
-                        self._save_requested = True
-                    self._noted += number in _SIGNALS
-
-    def _note_wish(self, number: int) -> None:
         now = time.monotonic()
         self.signal_number = self.signal_number or number
         if self._wishes and now - self._wishes[-1] <= _ONE_WISH_SECONDS:
@@ -242,39 +201,7 @@ class StopWatch:
             log(f"[TRAIN] {signal.Signals(number).name} again: the process ends in the middle of what it was doing")
             os._exit(self.exit_code)
 
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        """Raise KeyboardInterrupt on a second wish, unless our own code is at work, which is ending already.
-
-        Runs in the main thread, perhaps long after the signal: the moments that count are the reader's,
-        which needs an instant to write the newest one down.
-        """
-        waited = time.monotonic() + _NOTE_SECONDS
-        while self._noted <= self._handled and time.monotonic() < waited:
-            time.sleep(0.001)
-        self._handled = self._noted
+    def _handle(self, number: int) -> None:
+        """Raise KeyboardInterrupt on a second wish, unless our own code is at work, which is ending already."""
         if number in _WISHES and len(self._wishes) > 1 and not self._undisturbed:
             raise KeyboardInterrupt
-
-
-# --- forked processes: what a child receives is its own matter, and must not be written to the parent's socket ---------
-
-_watching: StopWatch | None = None
-_mask_before = threading.local()
-
-
-def _before_fork() -> None:
-    # Until the child has its own handlers back
-    _mask_before.signals = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS if _watching is not None else ())
-
-
-def _after_fork() -> None:
-    signal.pthread_sigmask(signal.SIG_SETMASK, _mask_before.signals)
-
-
-def _in_forked_child() -> None:
-    if _watching is not None:
-        _watching._leave_signals_to_parent()
-    _after_fork()
-
-
-os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_in_forked_child)

@@ -17,6 +17,8 @@ from .stop import StopWatch
 _PATIENCE_SECONDS = 1.0
 # How long it then has to come back before the process ends without it
 _GRACE_SECONDS = 5.0
+# Of both, also where a margin leaves no time at all
+_LEAST_SHARE = 0.2
 _LOOK_SECONDS = 0.2
 
 
@@ -51,7 +53,8 @@ class Watcher:
             if self._over.wait(_LOOK_SECONDS):
                 return
         # Where little time is left before the runner's limit, no more than a part of it
-        share = 1.0 if cause == "signal" else min(1.0, self._stop.margin_seconds / (4 * _GRACE_SECONDS))
+        hurry = self._stop.margin_seconds / (4 * _GRACE_SECONDS)
+        share = 1.0 if cause == "signal" else min(1.0, max(hurry, _LEAST_SHARE))
         if self._over.wait(share * _PATIENCE_SECONDS):
             return
         with self._stop.alone(wait=True):

@@ -295,7 +295,7 @@ def test_every_schema_of_a_command_is_described() -> None:
 SIGNATURE = re.compile(r"^(?P<owner>\w+)(?:\.(?P<name>\w+))?\((?P<arguments>.*)\)$")
 OWNERS = {"session": TrainingSession, "scenario": Scenario, "TrainingSession": TrainingSession}
 # Of Scenario these are for the session and the package's own modules
-INTERNAL = {"resume", "start", "course", "is_own", "surroundings", "finished", "fit", "newest"}
+INTERNAL = {"resume", "start", "course", "is_own", "surroundings", "finished", "fit", "newest", "has_begun"}
 
 
 def test_the_training_api_is_what_the_page_says() -> None:

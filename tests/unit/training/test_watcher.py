@@ -76,6 +76,7 @@ def test_nobody_ends_the_process_while_training_is_at_work_on_the_end() -> None:
 
 def test_little_margin_means_little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ckptsync.training.watcher._GRACE_SECONDS", 60.0)
+    monkeypatch.setattr("ckptsync.training.watcher._LEAST_SHARE", 0.001)
     seen = Recorder()
     with (
         StopWatch(deadline=time.monotonic(), margin_seconds=0.1) as stop,
