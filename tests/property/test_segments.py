@@ -91,4 +91,4 @@ def void(_value: object) -> None:
 
 
 TestCourse = Course.TestCase
-TestCourse.settings = settings(stateful_step_count=25)
+TestCourse.settings = settings(stateful_step_count=12)

@@ -166,7 +166,7 @@ def seal_in_place(folder: Path, manifest: Manifest) -> Manifest:
     """Seal files that already lie in their place, as `adopt` does. Returns the manifest with its digest.
 
     Raises:
-        CorruptError: the stem is sealed already.
+        CorruptError: the stem is sealed already, or a segment is not there.
     """
     seal = folder / (manifest.stem + names.MANIFEST_SUFFIX)
     if os.path.lexists(seal):
