@@ -11,16 +11,14 @@ Source: the write order is that of restic's and borg's local repositories.
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from . import names
-from .errors import CorruptError, LockedError, UnsafePathError, storage_error
+from . import fslock, names
+from .errors import CorruptError, UnsafePathError, storage_error
 from .fsread import (
     CHUNK,
     HashedWrite,
@@ -359,7 +357,7 @@ def sweep_temporaries(folder: Path) -> int:
 
 @contextmanager
 def locked(path: Path, *, what: str, wait_seconds: float = 0.0) -> Iterator[None]:
-    """Hold an exclusive lock that the kernel drops when the process dies.
+    """Hold an exclusive lock that the kernel drops when the process dies, whatever its forked children do.
 
     Args:
         path: the lock's file; it stays.
@@ -375,25 +373,8 @@ def locked(path: Path, *, what: str, wait_seconds: float = 0.0) -> Iterator[None
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
         raise storage_error(error, path) from error
-    try:
-        deadline = time.monotonic() + wait_seconds
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
-                    raise LockedError(
-                        f"{what} is in use by another process" + (f" (process {holder})" if holder.isdigit() else ""),
-                        hint="wait until it has ended, then run the same command again",
-                    ) from None
-                time.sleep(0.05)
-            except OSError as error:  # some network file systems have no locks: then nothing is safe
-                raise storage_error(error, path, action="lock") from error
-        with suppress(OSError):  # who holds it, for the message above; on a full disk the lock must still work
+    with fslock.held(descriptor, path, what=what, wait_seconds=wait_seconds):
+        with suppress(OSError):  # who holds it, for the message to others; on a full disk the lock must still work
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, str(os.getpid()).encode(), 0)
         yield
-    finally:
-        os.close(descriptor)

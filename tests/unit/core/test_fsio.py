@@ -320,6 +320,34 @@ def test_the_lock_of_a_killed_process_is_free_at_once(tmp_path: Path) -> None:
             pass
 
 
+_FORKING_HOLDER = """
+import os, sys, time
+from pathlib import Path
+from ckptsync.core import fsio
+with fsio.locked(Path(sys.argv[1]), what="x"):
+    child = os.fork()
+    if child:
+        print(child, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_forked_child_does_not_hold_the_lock_of_its_killed_parent(tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+    with subprocess.Popen([sys.executable, "-c", _FORKING_HOLDER, str(lock)], stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        child = int(holder.stdout.readline())
+        try:
+            with pytest.raises(LockedError, match=str(holder.pid)), fsio.locked(lock, what="x", wait_seconds=0.2):
+                pytest.fail("the child has let go of its parent's lock")
+            holder.send_signal(signal.SIGKILL)
+            holder.wait()
+            with fsio.locked(lock, what="x"):
+                pass
+        finally:
+            os.kill(child, signal.SIGKILL)
+
+
 def test_a_lock_is_waited_for(tmp_path: Path) -> None:
     lock = tmp_path / "lock"
     started = time.monotonic()
