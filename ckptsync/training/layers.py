@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
@@ -52,8 +53,13 @@ class Layer:
         }
 
     def settings(self) -> dict[str, Any]:
-        """Its plain attributes, which the script may have decided."""
-        return {name: value for name, value in self.attributes().items() if isinstance(value, _PLAIN)}
+        """Its plain attributes that are called like an argument of its class: what the script has decided."""
+        arguments = _arguments(type(self.target))
+        return {
+            name: value
+            for name, value in self.attributes().items()
+            if name.lstrip("_") in arguments and isinstance(value, _PLAIN)
+        }
 
     def exchange(self, held: Mapping[str, Any]) -> None:
         """Let it hold what `attributes` once gave, and nothing else of the kind."""
@@ -103,6 +109,14 @@ def walk(chains: Mapping[str, Any]) -> Chains:
         else:
             found += _inner_layers(f"{name}/env/0", env)
     return Chains(tuple(found), workers, tuple(reasons))
+
+
+def _arguments(kind: type) -> set[str]:
+    found: set[str] = set()
+    for base in kind.__mro__:
+        if isinstance(made := vars(base).get("__init__"), FunctionType):
+            found.update(inspect.signature(made).parameters)
+    return found
 
 
 def _inner_layers(path: str, env: Any) -> Iterator[Layer]:

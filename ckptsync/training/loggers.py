@@ -83,7 +83,9 @@ class _LogText:
             self._text += more
         if len(self._text) > _LONGEST_BYTES:
             if not self._left_out:
-                log(f"[TRAIN] {self.path} is longer than {_LONGEST_BYTES >> 20} MB: the next session begins it anew")
+                log(
+                    f"[TRAIN] {self.writer.file.name} is longer than {_LONGEST_BYTES >> 20} MB: the next session begins it anew"
+                )
             self._left_out = True
             return None
         return self._text
@@ -91,15 +93,18 @@ class _LogText:
     def put_back(self, text: bytes) -> None:
         """Begin the file with a text."""
         file = self.writer.file
-        if self.path.stat().st_size:
-            log(f"[TRAIN] {self.path} holds rows of this session already: those of earlier ones are left out")
+        present = self.path.read_bytes()
+        if present and not isinstance(self.writer, HumanOutputFormat):
+            log(f"[TRAIN] {file.name} holds rows of this session already: those of earlier ones are left out")
             return
-        file.write(text.decode(file.encoding))
+        file.seek(0)
+        file.truncate()
+        file.write((text + present).decode(file.encoding))
         file.flush()
         if isinstance(self.writer, CSVOutputFormat):
-            header = text.partition(b"\n")[0].decode()
+            header = text.partition(b"\n")[0].decode(file.encoding)
             self.writer.keys = next(csv.reader([header]), [])
-        log(f"[TRAIN] {self.path} goes on after the rows of earlier sessions")
+        log(f"[TRAIN] {file.name} goes on after the rows of earlier sessions")
 
 
 class TrainingLog:
