@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import struct
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -215,7 +216,7 @@ class ArrayFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         with fsio.open_regular(path) as file:
-            size = path.stat().st_size
+            size = os.fstat(file.fileno()).st_size
             prefix = file.read(8)
             length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else size
             if length > min(size, _MAX_HEADER_BYTES):

@@ -76,6 +76,11 @@ class SealedPiece:
         return cls(folder, entry, (parts.start, parts.end), parts.start, parts.end)
 
     @property
+    def path(self) -> Path:
+        """Where the file is."""
+        return self.folder / self.entry.path
+
+    @property
     def is_whole(self) -> bool:
         """Whether all rows that the file holds count."""
         return (self.start, self.end) == self.rows
@@ -87,14 +92,13 @@ class SealedPiece:
         Raises:
             CorruptError: it is missing, damaged, or holds other rows than its name says.
         """
-        path = fsio.safe_join(self.folder, self.entry.path)
         try:
-            source = ArrayFile(path)
+            source = ArrayFile(self.path)
         except NothingFoundError:
-            raise CorruptError(f"segment {path} is missing", hint=_HINT) from None
+            raise CorruptError(f"segment {self.path} is missing", hint=_HINT) from None
         rows = source.state.get("rows") if isinstance(source.state, dict) else None
         if rows != list(self.rows):
-            raise CorruptError(f"segment {path} holds the rows {rows}, expected {list(self.rows)}", hint=_HINT)
+            raise CorruptError(f"segment {self.path} holds the rows {rows}, expected {list(self.rows)}", hint=_HINT)
         return source
 
     def check(self) -> None:
@@ -103,13 +107,14 @@ class SealedPiece:
         Raises:
             CorruptError: they differ, or the file is missing.
         """
-        path = fsio.safe_join(self.folder, self.entry.path)
         try:
-            found = fsio.sha256_file(path)
+            found = fsio.sha256_file(self.path)
         except NothingFoundError:
-            raise CorruptError(f"segment {path} is missing", hint=_HINT) from None
+            raise CorruptError(f"segment {self.path} is missing", hint=_HINT) from None
         if found != self.entry.digest:
-            raise CorruptError(f"segment {path} has changed: expected {self.entry.digest}, found {found}", hint=_HINT)
+            raise CorruptError(
+                f"segment {self.path} has changed: expected {self.entry.digest}, found {found}", hint=_HINT
+            )
 
     def cut(self, start: int, end: int) -> SealedPiece:
         """Return the rows of it that lie between two rows."""
@@ -117,23 +122,17 @@ class SealedPiece:
             return self
         return SealedPiece(self.folder, self.entry, self.rows, max(self.start, start), min(self.end, end))
 
-    def fits(self, kinds: Kinds) -> bool:
-        """Whether it holds these columns."""
-        rows = self.rows[1] - self.rows[0]
-        for name, (dtype, shape) in kinds.items():
-            stored, wanted = (
-                (f"lengths:{name}", (np.dtype(np.int64), (rows,)))
-                if dtype.hasobject
-                else (f"rows:{name}", (dtype, (rows, *shape)))
-            )
-            if stored not in self.file.names or (self.file.dtype(stored), self.file.shape(stored)) != wanted:
-                return False
-        return True
-
     def fill(self, wanted: Iterable[Wanted]) -> None:
-        """Read rows into C-contiguous arrays."""
+        """Read rows into C-contiguous arrays.
+
+        Raises:
+            CorruptError: the file is missing or damaged, or has other columns.
+        """
         first, _ = self.rows
-        self.file.read_rows([(f"rows:{name}", start - first, target) for name, start, target in wanted])
+        try:
+            self.file.read_rows([(f"rows:{name}", start - first, target) for name, start, target in wanted])
+        except (KeyError, ValueError) as error:
+            raise CorruptError(f"segment {self.path} does not hold what its set says: {error!r}", hint=_HINT) from None
 
     def chunks(self, name: str) -> Iterator[np.ndarray]:
         """Yield the rows of a column in C-contiguous arrays; each is good until the next one comes."""
@@ -151,7 +150,7 @@ class SealedPiece:
         try:
             found = split(self.file.read(f"texts:{name}"), self.file.read(f"lengths:{name}"))
         except (KeyError, ValueError) as error:
-            raise CorruptError(f"segment {self.entry.path} is damaged: {error!r}", hint=_HINT) from None
+            raise CorruptError(f"segment {self.path} is damaged: {error!r}", hint=_HINT) from None
         return found[self.start - self.rows[0] : self.end - self.rows[0]]
 
 
@@ -220,8 +219,7 @@ def require(pieces: Sequence[SealedPiece]) -> None:
             sizes[base] = _sizes(piece.folder / base)
         if sizes[base].get(name) != piece.entry.size_bytes:
             raise CorruptError(
-                f"segment {piece.folder / piece.entry.path} is missing or has changed: "
-                f"expected {piece.entry.size_bytes} bytes",
+                f"segment {piece.path} is missing or has changed: expected {piece.entry.size_bytes} bytes",
                 hint=_HINT,
             )
 

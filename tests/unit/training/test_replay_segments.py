@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -417,6 +418,37 @@ def test_a_point_stays_good_after_it_was_rolled_back_to(shelf: Shelf) -> None:
     again.starts = np.ones(3, np.int64)  # type: ignore[attr-defined]
     shelf.load(shelf.seal(log, point), again)
     assert again.starts.tolist() == [0, 0, 0]  # type: ignore[attr-defined]
+
+
+def test_a_thread_writes_moments_while_rows_are_added(shelf: Shelf) -> None:
+    ring = Ring(300, width=16)
+    ring.lengths = np.zeros((300, 2), np.int64)  # type: ignore[attr-defined]
+    log = shelf.log(ring)
+
+    def write(point: Any, rows: list[float], lengths: bytes) -> None:
+        again = Ring(300, width=16)
+        again.lengths = np.zeros((300, 2), np.int64)  # type: ignore[attr-defined]
+        shelf.load(shelf.seal(log, point), again)
+        assert again.rows == rows
+        used = again.size()
+        assert again.lengths[:used].tobytes() == lengths  # type: ignore[attr-defined]
+
+    written = 0
+    with ThreadPoolExecutor(1) as thread:
+        under_way = None
+        for turn in range(1500):
+            ring.add(1 + turn % 7)
+            ring.lengths += 1  # type: ignore[attr-defined]
+            point = log.keep()
+            if under_way is None or under_way.done():
+                if under_way is not None:
+                    under_way.result()
+                lengths = ring.lengths[: ring.size()].tobytes()  # type: ignore[attr-defined]
+                under_way = thread.submit(write, point, ring.rows, lengths)
+                written += 1
+        assert under_way is not None
+        under_way.result()
+    assert written > 10
 
 
 # --- earlier versions -------------------------------------------------------------------------------------------------
