@@ -92,7 +92,7 @@ def why_not(buffer: Any) -> str | None:
     try:
         encode(rest_of(buffer), {})
         for name, array in {**columns.final, **columns.changing}.items():
-            if array.dtype != object:
+            if not array.dtype.hasobject:
                 encode(array[:0], {})
             elif name in columns.changing:
                 row_texts(array[: buffer.size()])

@@ -137,18 +137,15 @@ class ReplayLog:
                 if columns.final:
                     self._tail.append(columns.final, self._held, self._count, buffer.buffer_size)
                 small = encode({"rest": rest_of(buffer), "ahead": ahead_of(buffer), **self._built}, arrays)
-                texts: dict[str, np.ndarray | list[bytes]] = {
-                    name: row_texts(array[:used]) for name, array in columns.changing.items() if array.dtype == object
+                texts = {
+                    name: row_texts(array[:used]) for name, array in columns.changing.items() if array.dtype.hasobject
                 }
             except UnencodableError as error:
                 self.problem = f"the replay buffer was left out: it holds {error}"
                 return None
             self._held = self._count
             self._tail.drop_before(self._count - used)
-            plain = {name: array for name, array in columns.changing.items() if array.dtype != object}
-            copies = self._spares.take({name: (array.shape, array.dtype) for name, array in plain.items()})
-            for name, array in plain.items():
-                copies[name][...] = array
+            copies = self._copies({name: array for name, array in columns.changing.items() if name not in texts})
             point = ReplayPoint(
                 self._count,
                 used,
@@ -237,6 +234,12 @@ class ReplayLog:
             self._tail.replace(tuple(fresh))
             return True
 
+    def _copies(self, columns: Mapping[str, np.ndarray]) -> Arrays:
+        copies = self._spares.take({name: (array.shape, array.dtype) for name, array in columns.items()})
+        for name, array in columns.items():
+            copies[name][...] = array
+        return copies
+
     def _write_state(self, point: ReplayPoint, file: BinaryIO) -> None:
         changing = {
             name: column[: point.used] if isinstance(column, np.ndarray) else column
@@ -266,7 +269,10 @@ class ReplayLog:
         first = sealed[0].start if sealed else fresh[0].start if fresh else point.begin
         last = fresh[-1].end if fresh else row
         if first > point.begin or last < point.count or (fresh and fresh[0].start > row):
-            raise CorruptError(f"rows from {point.begin} to {point.count} of the replay buffer are not there any more")
+            raise CorruptError(
+                f"rows from {point.begin} to {point.count} of the replay buffer are not there any more",
+                hint="a segment was lost or damaged; the next clean point has all rows again",
+            )
         return sealed, fresh
 
     def _start_over(self) -> None:

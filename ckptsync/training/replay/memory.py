@@ -56,13 +56,13 @@ class Block:
         kinds = {
             name: ((capacity, *array.shape[1:]), array.dtype)
             for name, array in columns.items()
-            if array.dtype != object
+            if not array.dtype.hasobject
         }
         self.start = start
         self.end = start
         self.capacity = capacity
         self.arrays = spares.take(kinds)
-        self.texts: dict[str, list[bytes]] = {name: [] for name, array in columns.items() if array.dtype == object}
+        self.texts: dict[str, list[bytes]] = {name: [] for name, array in columns.items() if array.dtype.hasobject}
         spares.return_after(self, self.arrays)
 
     def append(self, columns: Mapping[str, np.ndarray], end: int, size: int) -> None:
@@ -70,7 +70,7 @@ class Block:
         for row, slots in spans(self.end, end, size):
             at = row - self.start
             for name, array in columns.items():
-                if array.dtype == object:
+                if array.dtype.hasobject:
                     self.texts[name] += row_texts(array[slots])
                 else:
                     self.arrays[name][at : at + slots.stop - slots.start] = array[slots]

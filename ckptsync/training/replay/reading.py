@@ -173,7 +173,7 @@ def _agree(pieces: Sequence[SealedPiece], columns: Mapping[str, np.ndarray], cou
     start = max(count - _COMPARED_ROWS, count - size + 1)
     for piece in pieces:
         for name, array in columns.items():
-            for row, slots in spans(max(piece.start, start), piece.end, size) if array.dtype != object else ():
+            for row, slots in spans(max(piece.start, start), piece.end, size) if not array.dtype.hasobject else ():
                 stored = np.empty_like(array[slots])
                 piece.fill([(name, row, stored)])
                 if stored.tobytes() != array[slots].tobytes():

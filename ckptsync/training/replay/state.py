@@ -116,7 +116,7 @@ class StateFile:
     def fits(self, name: str, column: np.ndarray) -> bool:
         """Whether it holds the used rows of a changing column like this one."""
         source, row = self._source, column.shape[1:]
-        if column.dtype == object:
+        if column.dtype.hasobject:
             return f"texts:{name}" in source.names or name in source.state.get("objects", {})
         if f"values:{name}" in source.names:
             stored = f"values:{name}"
@@ -136,9 +136,9 @@ class StateFile:
             if f"values:{name}" in source.names:
                 runs = source.read(f"runs:{name}")
                 target[...] = np.repeat(source.read(f"values:{name}"), np.diff(runs, append=len(target)), axis=0)
-            elif column.dtype != object and target.flags.c_contiguous:
+            elif not column.dtype.hasobject and target.flags.c_contiguous:
                 source.read_into(f"rows:{name}", target)
-            elif column.dtype != object:
+            elif not column.dtype.hasobject:
                 target[...] = source.read(f"rows:{name}")
             elif f"texts:{name}" in source.names:
                 put_rows(target, split(source.read(f"texts:{name}"), source.read(f"lengths:{name}")))
