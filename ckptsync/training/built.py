@@ -7,8 +7,11 @@ from types import FunctionType
 from typing import Any
 
 from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
+from ..core.errors import UsageError
 from .arrays import UnencodableError, encode
 from .settings import settings_of
 
@@ -23,9 +26,17 @@ class Built:
 
     Args:
         model: an SB3 algorithm.
+
+    Raises:
+        UsageError: it is of a kind that has no rollouts, and so no moments to cut training at.
     """
 
     def __init__(self, model: Any) -> None:
+        if not isinstance(model, OnPolicyAlgorithm | OffPolicyAlgorithm):
+            raise UsageError(
+                f"{type(model).__name__} collects no rollouts, so there is no moment at which it could be cut exactly",
+                hint="use an on-policy or off-policy algorithm, or a loop of your own with scenario.clean_point()",
+            )
         self.settings = settings_of(model)
         known = _known_attributes(type(model))
         self._own = [name for name in vars(model) if name not in known]
