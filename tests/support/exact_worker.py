@@ -1,0 +1,193 @@
+"""Runs one session of many cases, each in a process of its own that is forked before any of them has run.
+
+`python -m support.exact_worker FOLDER SEED SESSION CASE...`: SESSION is a number, or `uncut` for plain SB3
+without any of ckptsync. One line of JSON a case tells how the process ended.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import sys
+import traceback
+import warnings
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from support.exact_cases import CASES, Case
+
+CUTS = 3
+_LONGEST_SECONDS = 60
+# How a session ends -> what the process must leave with
+ENDS = {"kill": -signal.SIGKILL, "exit": 77, "rollout-end": -signal.SIGKILL, "term": 143, "callback": 0, "error": 78}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Where and how a case is cut.
+
+    Args:
+        cuts: num_timesteps at which the sessions end, rising.
+        ends: how; keys of ENDS.
+        fresh: every session has a working folder of its own, as on a machine that is new each time.
+    """
+
+    cuts: tuple[int, ...]
+    ends: tuple[str, ...]
+    fresh: bool
+
+
+def plan_of(name: str, seed: str) -> Plan:
+    """Return the plan of a case, always the same for the same seed."""
+    draw = random.Random(f"{seed}/{name}")
+    cuts = sorted(draw.sample(range(2, CASES[name].total - 1), CUTS))
+    return Plan(tuple(cuts), tuple(draw.choice(list(ENDS)) for _ in cuts), draw.random() < 0.5)
+
+
+def end_of(name: str, seed: str, session: str) -> int:
+    """Return the exit status that a session must have."""
+    plan = plan_of(name, seed)
+    if session == "uncut" or int(session) == CUTS:
+        return 0
+    return ENDS[plan.ends[int(session)]]
+
+
+def main(folder: Path, seed: str, session: str, names: list[str]) -> None:
+    """Run the session of each case in a child."""
+    import sb3_contrib  # noqa: F401 - imported once, for all children
+    import torch
+
+    torch.set_num_threads(1)
+    for name in names:
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        sys.stdout.flush()
+        child = os.fork()
+        if child == 0:
+            os.setsid()
+            signal.alarm(_LONGEST_SECONDS)
+            os._exit(_child(folder / name, name, seed, session))
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        with suppress(ProcessLookupError):  # workers that were forked outlive a parent that was killed
+            os.killpg(child, signal.SIGKILL)
+        sys.stdout.write(json.dumps({"case": name, "status": status, **_told(folder, name, seed, session)}) + "\n")
+
+
+def _working_folder(folder: Path, plan: Plan, session: str) -> Path:
+    return folder / ("uncut" if session == "uncut" else f"work-{session}" if plan.fresh else "work")
+
+
+def _told(folder: Path, name: str, seed: str, session: str) -> dict[str, Any]:
+    """Return what the session has said about its resume; nothing when it began from zero."""
+    events = _working_folder(folder / name, plan_of(name, seed), session) / "events.jsonl"
+    for line in events.read_text().splitlines() if events.exists() else []:
+        event = json.loads(line)
+        if event["event"] == "start" and event["fidelity"] is not None:
+            return {"at": event["num_timesteps"], **event["fidelity"]}
+    return {}
+
+
+def _child(folder: Path, name: str, seed: str, session: str) -> int:
+    log = os.open(folder / f"session-{session}.log", os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    warnings.simplefilter("ignore")
+    _scramble()
+    plan = plan_of(name, seed)
+    working = _working_folder(folder, plan, session)
+    working.mkdir(exist_ok=True)
+    os.chdir(working)
+    try:
+        if session == "uncut":
+            _uncut(CASES[name], folder)
+        else:
+            _session(CASES[name], folder, plan, int(session))
+        code = 0
+    except SystemExit as left:
+        code = left.code if isinstance(left.code, int) else 1
+    except Broken:
+        code = ENDS["error"]
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    return code
+
+
+def _scramble() -> None:
+    """Give the children unlike generators: what is not put back must not be equal by chance."""
+    import numpy as np
+    import torch
+
+    random.seed()
+    np.random.seed()
+    torch.seed()
+
+
+class Broken(Exception):
+    """The simulator's failure."""
+
+
+def _logger() -> Any:
+    from stable_baselines3.common.logger import configure
+
+    return configure("logs", ["csv", "json"])
+
+
+def _uncut(case: Case, folder: Path) -> None:
+    from support.exact_results import save
+
+    callbacks = case.callbacks()
+    model = case.algorithm_class()(case.policy, case.env(), **case.built_arguments())
+    model.set_logger(_logger())
+    model.learn(case.total, callback=callbacks, **case.learn)
+    save(model, callbacks, folder / "uncut.npz")
+
+
+def _session(case: Case, folder: Path, plan: Plan, index: int) -> None:
+    from ckptsync.training import TrainingSession
+    from support.exact_results import save
+
+    last = index == len(plan.cuts)
+    callbacks = case.callbacks()
+    cutter = _cutter(plan.cuts[index], plan.ends[index]) if not last else _cutter(case.total + 1, "callback")
+    with TrainingSession(folder / "models", "case", case.total, every_steps=max(8, case.total // 9)) as session:
+        model = session.load_or_create(case.algorithm_class(), case.policy, case.env(), **case.built_arguments())
+        model.set_logger(_logger())
+        session.learn(model, [*callbacks, cutter], **case.learn)
+    if last:
+        save(model, callbacks, folder / "cut.npz")
+
+
+def _cutter(at: int, end: str) -> Any:
+    from stable_baselines3.common.callbacks import BaseCallback
+
+    class Cutter(BaseCallback):
+        """Ends the session at a step; keeps no state."""
+
+        def _on_step(self) -> bool:
+            if self.num_timesteps < at:
+                return True
+            if end == "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
+            if end == "exit":
+                os._exit(ENDS["exit"])
+            if end == "error":
+                raise Broken
+            if end == "term":
+                os.kill(os.getpid(), signal.SIGTERM)
+            return end != "callback"
+
+        def _on_rollout_end(self) -> None:
+            if self.num_timesteps >= at and end == "rollout-end":
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    return Cutter()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]).absolute(), sys.argv[2], sys.argv[3], sys.argv[4:])
