@@ -14,7 +14,7 @@ import math
 import os
 import struct
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -114,10 +114,29 @@ def decode(value: Any, arrays: Mapping[str, np.ndarray]) -> Any:
     raise ValueError(f"unknown kind of value {kind!r}")
 
 
+def copied(array: np.ndarray) -> np.ndarray:
+    """Copy an array together with its layout, to the strides of its axes of length one.
+
+    numpy does not care about those, but torch chooses the kernel of a convolution by them.
+    """
+    return _with_strides(array.copy(order="K"), array.strides)
+
+
+def _with_strides(array: np.ndarray, strides: Sequence[int]) -> np.ndarray:
+    told = tuple(
+        stride if length == 1 else own for length, own, stride in zip(array.shape, array.strides, strides, strict=True)
+    )
+    return array if told == array.strides else np.lib.stride_tricks.as_strided(array, array.shape, told)
+
+
 def _encode_array(value: np.ndarray, arrays: dict[str, np.ndarray]) -> Any:
     axes = sorted(range(value.ndim), key=lambda axis: -abs(value.strides[axis]))
     encoded: dict[str, Any] = {"$": "array", "at": _add(value.transpose(axes), arrays)}
-    return encoded if axes == list(range(value.ndim)) else {**encoded, "axes": axes}
+    if axes != list(range(value.ndim)):
+        encoded["axes"] = axes
+    if 1 in value.shape:
+        encoded["strides"] = list(value.strides)
+    return encoded
 
 
 def _decode_array(kind: str, value: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Any:
@@ -130,7 +149,8 @@ def _decode_array(kind: str, value: Mapping[str, Any], arrays: Mapping[str, np.n
         import torch
 
         return torch.from_numpy(array.copy())
-    return array.transpose(np.argsort(value["axes"])) if "axes" in value else array
+    laid = array.transpose(np.argsort(value["axes"])) if "axes" in value else array
+    return _with_strides(laid, value["strides"]) if "strides" in value else laid
 
 
 def _add(array: np.ndarray, arrays: dict[str, np.ndarray]) -> str:

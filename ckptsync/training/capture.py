@@ -23,6 +23,7 @@ import torch
 from stable_baselines3.common.noise import ActionNoise, VectorizedActionNoise
 
 from ..core.errors import CorruptError
+from .arrays import copied
 from .built import Built
 from .layers import normalisers
 from .objects import put_space_generators, space_generators
@@ -231,9 +232,9 @@ def _sde(dist: Any) -> dict[str, Any]:
 
 
 def _copied(value: Any) -> Any:
-    """Copy arrays and containers of them; the order of axes in memory stays."""
+    """Copy arrays and containers of them; their layout in memory stays."""
     if isinstance(value, np.ndarray):
-        return value.copy(order="K")
+        return copied(value)
     if isinstance(value, torch.Tensor):
         return value.detach().clone()
     if isinstance(value, dict):

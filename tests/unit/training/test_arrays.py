@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ckptsync.core.errors import CorruptError
-from ckptsync.training.arrays import ArrayFile, UnencodableError, decode, encode, write_arrays
+from ckptsync.training.arrays import ArrayFile, UnencodableError, copied, decode, encode, write_arrays
 
 
 def round_trip(value: Any, path: Path) -> Any:
@@ -71,6 +71,17 @@ def test_the_order_of_axes_in_memory_is_kept(tmp_path: Path) -> None:
     found = round_trip(image, tmp_path / "x")
     assert found.strides == image.strides
     assert (found == image).all()
+
+
+def test_the_strides_of_axes_of_length_one_are_kept(tmp_path: Path) -> None:
+    """Numpy does not care about them; torch takes another kernel for a convolution."""
+    image = np.arange(4 * 5, dtype=np.uint8).reshape(1, 4, 5, 1).transpose(0, 3, 1, 2)
+    assert image.strides[1] == 1
+    assert round_trip(image, tmp_path / "x").strides == image.strides
+    twin = copied(image)
+    assert twin.strides == image.strides
+    image[...] = 0
+    assert twin.any()
 
 
 def test_a_foreign_object_is_refused_by_its_name() -> None:
