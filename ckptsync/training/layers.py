@@ -14,7 +14,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv,
 WORKER_ATTRIBUTE = "ckptsync_worker"
 # Rebuilt by the script, or only for people's eyes; VecNormalize's statistics lie in the resume state
 _STRUCTURE = frozenset(
-    {"env", "venv", "envs", "env_fns", "class_attributes", "unwrapped", WORKER_ATTRIBUTE}
+    {"env", "venv", "envs", "env_fns", "class_attributes", "unwrapped", "_saved_kwargs", WORKER_ATTRIBUTE}
     | {"remotes", "work_remotes", "processes", "waiting", "closed"}
 )
 _FOR_PEOPLE = frozenset(

@@ -221,6 +221,7 @@ CASES: dict[str, Case] = {
     "ppo-cartpole": Case("PPO", cartpole, arguments=_PPO),
     "ppo-cartpole-4": Case("PPO", partial(cartpole, 4), arguments=_PPO, total=320),
     "ppo-workers": Case("PPO", partial(cartpole, 3, wind, short, start="fork"), arguments=_PPO),
+    "ppo-workers-of-a-server": Case("PPO", partial(cartpole, 2, wind, start="forkserver"), arguments=_PPO),
     "ppo-workers-normalised": Case("PPO", partial(normalised, partial(pendulum, 2, start="fork")), arguments=_PPO),
     "ppo-normalised": Case("PPO", partial(normalised, partial(pendulum, 4)), arguments=_PPO, total=320),
     "ppo-gsde": Case("PPO", pendulum, arguments={**_PPO, "use_sde": True}),

@@ -66,7 +66,7 @@ def _replay(model: Any, found: dict[str, np.ndarray]) -> None:
         for key, array in pairs:
             if isinstance(array, np.ndarray) and array.shape[:1] == (buffer.buffer_size,):
                 rows = array[:used]
-                found[f"replay {name} {key}"] = _text(rows.tolist()) if rows.dtype == object else rows.copy()
+                found[f"replay {name} {key}"] = _text(_timeless(rows.tolist())) if rows.dtype == object else rows.copy()
     found["replay position"] = np.array([buffer.pos, int(buffer.full)])
 
 
@@ -99,8 +99,17 @@ def _state(model: Any, found: dict[str, np.ndarray]) -> None:
     found["state torch"] = torch.get_rng_state().numpy()
 
 
+def _timeless(value: Any) -> Any:
+    """Leave out when an episode ended, by the clock."""
+    if isinstance(value, list):
+        return [_timeless(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _timeless(item) for key, item in value.items() if key != "t"}
+    return value
+
+
 def _text(value: Any) -> np.ndarray:
-    return np.frombuffer(json.dumps(value, default=_plain).encode(), np.uint8)
+    return np.frombuffer(json.dumps(value, default=_plain, sort_keys=True).encode(), np.uint8)
 
 
 def _plain(value: Any) -> Any:

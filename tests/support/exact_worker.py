@@ -22,6 +22,7 @@ from support.exact_cases import CASES, Case
 
 CUTS = 3
 _LONGEST_SECONDS = 60
+_NEVER = 1 << 60
 # How a session ends -> what the process must leave with
 ENDS = {"kill": -signal.SIGKILL, "exit": 77, "rollout-end": -signal.SIGKILL, "term": 143, "callback": 0, "error": 78}
 
@@ -44,7 +45,8 @@ class Plan:
 def plan_of(name: str, seed: str) -> Plan:
     """Return the plan of a case, always the same for the same seed."""
     draw = random.Random(f"{seed}/{name}")
-    cuts = sorted(draw.sample(range(2, CASES[name].total - 1), CUTS))
+    # After SIGTERM a session goes on to the end of its rollout: that must not be the target yet
+    cuts = sorted(draw.sample(range(2, CASES[name].total * 2 // 3), CUTS))
     return Plan(tuple(cuts), tuple(draw.choice(list(ENDS)) for _ in cuts), draw.random() < 0.5)
 
 
@@ -154,7 +156,7 @@ def _session(case: Case, folder: Path, plan: Plan, index: int) -> None:
 
     last = index == len(plan.cuts)
     callbacks = case.callbacks()
-    cutter = _cutter(plan.cuts[index], plan.ends[index]) if not last else _cutter(case.total + 1, "callback")
+    cutter = _cutter(plan.cuts[index], plan.ends[index]) if not last else _cutter(_NEVER, "callback")
     with TrainingSession(folder / "models", "case", case.total, every_steps=max(8, case.total // 9)) as session:
         model = session.load_or_create(case.algorithm_class(), case.policy, case.env(), **case.built_arguments())
         model.set_logger(_logger())

@@ -142,6 +142,16 @@ def test_functions_stay_those_of_the_script() -> None:
     assert second._shape(1.0) == 2.0
 
 
+def test_wrappers_that_remember_how_they_were_made_are_captured() -> None:
+    from gymnasium.wrappers import TransformReward
+    from support.exact_envs import Choices
+
+    from ckptsync.training.environment import EnvironmentCapture
+
+    taken = EnvironmentCapture({"e": TransformReward(Choices(), lambda reward: 3 * reward)})
+    assert taken.capture() is not None, taken.reasons
+
+
 def test_what_attributes_share_stays_shared() -> None:
     from support.exact_envs import Choices
 
