@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,8 +13,9 @@ from hypothesis import is_hypothesis_test, settings
 from support import figures
 
 _WHOLE_TRIPS = Path(__file__).parent / "e2e"
+_ALL_SLOW = re.compile(r"^pytestmark = pytest\.mark\.slow$", re.MULTILINE)
 
-settings.register_profile("quick", max_examples=30, deadline=None)
+settings.register_profile("quick", max_examples=15, deadline=None)
 settings.register_profile("large", max_examples=2_000, deadline=None)
 
 
@@ -25,6 +27,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Choose how many examples hypothesis makes."""
     settings.load_profile("large" if config.getoption("--figures") else "quick")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not import modules of slow tests alone where no slow test is wanted: some import torch, in every worker."""
+    if collection_path.suffix != ".py" or "not slow" not in config.option.markexpr:
+        return None
+    only_slow = _WHOLE_TRIPS in collection_path.parents or _ALL_SLOW.search(collection_path.read_text("utf-8"))
+    return True if only_slow else None
 
 
 @pytest.hookimpl(tryfirst=True)

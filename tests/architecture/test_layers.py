@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,7 @@ CHANGING_PATH = {
 GUARDED = ("core", "project", "sync", "store", "cli", "dashboard")
 
 
+@cache
 def modules() -> list[tuple[str, Path, ast.Module]]:
     """(name without the package, path, tree) of every module; templates are the users' scripts, not the package."""
     found = []
@@ -90,8 +92,9 @@ def modules() -> list[tuple[str, Path, ast.Module]]:
     return found
 
 
-MODULES = modules()
-each_module = pytest.mark.parametrize(("name", "path", "tree"), MODULES, ids=[name for name, _p, _t in MODULES])
+def against(rule: Callable[[str, ast.Module], list[str]]) -> dict[str, list[str]]:
+    """What every module does against a rule, by its name: empty where all keep it."""
+    return {name: found for name, _path, tree in modules() if (found := rule(name, tree))}
 
 
 def layer_of(name: str) -> str:
@@ -139,12 +142,12 @@ def violations(name: str, tree: ast.Module) -> list[str]:
 
 
 def test_every_layer_is_known() -> None:
-    assert {layer_of(name) for name, _path, _tree in MODULES} <= {*ALLOWED, *TOP}
+    layers = {layer_of(name) for name, _path, _tree in modules()}
+    assert {"core", "training", "cli"} <= layers <= {*ALLOWED, *TOP}
 
 
-@each_module
-def test_imports_go_one_way(name: str, path: Path, tree: ast.Module) -> None:
-    assert violations(name, tree) == []
+def test_imports_go_one_way() -> None:
+    assert against(violations) == {}
 
 
 @pytest.mark.parametrize(
@@ -235,10 +238,9 @@ def _writes(node: ast.Call, *, position: int) -> bool:
     return isinstance(mode, ast.Constant) and isinstance(mode.value, str) and bool(set(mode.value) & set("wax+"))
 
 
-@each_module
-def test_only_fsio_changes_files(name: str, path: Path, tree: ast.Module) -> None:
-    if layer_of(name) in GUARDED and name != "core.fsio":
-        assert changes(tree) == []
+def test_only_fsio_changes_files() -> None:
+    changed = against(lambda name, tree: changes(tree) if layer_of(name) in GUARDED else [])
+    assert changed.keys() == {"core.fsio"}
 
 
 @pytest.mark.parametrize(
@@ -266,25 +268,39 @@ def test_the_rule_lets_reading_pass(source: str) -> None:
     assert changes(ast.parse(source)) == []
 
 
-@each_module
-def test_no_assert_and_no_print(name: str, path: Path, tree: ast.Module) -> None:
-    asserts = [node.lineno for node in ast.walk(tree) if isinstance(node, ast.Assert)]
-    if layer_of(name) != "testing":  # its contract suites are tests
-        assert asserts == [], "python -O drops asserts: raise an error of ckptsync.core.errors"
-    prints = [node.lineno for node in ast.walk(tree) if isinstance(node, ast.Call) and _called(node) == "print"]
-    if layer_of(name) != "cli" and name not in ("training.boot", "training.progress"):
-        assert prints == [], "only cli, boot and progress talk to people"
+def test_no_asserts() -> None:
+    """`python -O` drops asserts: the package raises errors of ckptsync.core.errors. Its contract suites are tests."""
+
+    def asserts(name: str, tree: ast.Module) -> list[str]:
+        return [f"line {node.lineno}" for node in ast.walk(tree) if isinstance(node, ast.Assert)]
+
+    assert {layer_of(name) for name in against(asserts)} == {"testing"}
 
 
-@each_module
-def test_modules_stay_readable(name: str, path: Path, tree: ast.Module) -> None:
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_LINES
-    assert ast.get_docstring(tree) or len(tree.body) < 2, "every module says in one sentence what it is for"
+def test_no_prints() -> None:
+    """Only the command line, `boot` and `progress` talk to people."""
+
+    def prints(name: str, tree: ast.Module) -> list[str]:
+        calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call))
+        return [f"line {node.lineno}" for node in calls if _called(node) == "print"]
+
+    talking = {"training.boot", "training.progress"}
+    assert {name for name in against(prints) if layer_of(name) != "cli"} <= talking
 
 
-@each_module
-def test_annotations_are_postponed(name: str, path: Path, tree: ast.Module) -> None:
-    if len(tree.body) > 1:  # more than a docstring
-        first = [node for node in tree.body if isinstance(node, ast.ImportFrom)][:1]
-        assert first
-        assert first[0].module == "__future__"
+def test_modules_stay_readable() -> None:
+    lengths = {name: len(path.read_text(encoding="utf-8").splitlines()) for name, path, _tree in modules()}
+    assert {name: lines for name, lines in lengths.items() if lines > MAX_LINES} == {}
+
+
+def test_every_module_says_what_it_is_for() -> None:
+    assert [name for name, _path, tree in modules() if len(tree.body) > 1 and not ast.get_docstring(tree)] == []
+
+
+def test_annotations_are_postponed() -> None:
+    def evaluated(name: str, tree: ast.Module) -> list[str]:
+        first = next((node for node in tree.body if isinstance(node, ast.ImportFrom)), None)
+        postponed = first is not None and first.module == "__future__"
+        return [] if postponed or len(tree.body) < 2 else ["no `from __future__ import annotations`"]  # a docstring
+
+    assert against(evaluated) == {}

@@ -46,7 +46,12 @@ def test_no_strike_at_all_loses_or_tears_anything(case: Case, fast_folder: Path)
 
 
 @pytest.mark.parametrize(
-    "case", [crashcases.copy(members=2, link=False), crashcases.save(before=1, members=1)], ids=lambda case: case.name
+    "case",
+    [
+        crashcases.copy(members=2, link=False),
+        pytest.param(crashcases.save(before=1, members=1), marks=pytest.mark.slow),
+    ],
+    ids=lambda case: case.name,
 )
 def test_a_kill_while_cleaning_up_after_an_error_loses_and_tears_nothing(case: Case, fast_folder: Path) -> None:
     sweep = Sweep(case, fast_folder)

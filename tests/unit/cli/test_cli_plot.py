@@ -80,6 +80,7 @@ def test_json_has_the_points(outside: Path, capsys: pytest.CaptureFixture[str]) 
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("scenarios", "sessions", "rows"), [(("a",), 1, 1), (("a", "$x_{"), 30, 20)])
 def test_a_picture_is_a_whole_png(
     outside: Path, capsys: pytest.CaptureFixture[str], scenarios: tuple[str, ...], sessions: int, rows: int

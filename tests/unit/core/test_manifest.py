@@ -74,10 +74,9 @@ def test_the_digest_counts_in_any_layout() -> None:
 def test_one_flipped_bit_anywhere_is_found() -> None:
     data = MANIFEST.serialise()
     for at in range(len(data) - 1):  # behind the last brace is only the line break
-        for bit in (0, 3, 7):
-            flipped = bytearray(data)
-            flipped[at] ^= 1 << bit
-            assert finding_of(bytes(flipped)).code in ("manifest.damaged", "manifest.schema", "path.escape")
+        flipped = bytearray(data)
+        flipped[at] ^= 1 << at % 8
+        assert finding_of(bytes(flipped)).code in ("manifest.damaged", "manifest.schema", "path.escape")
 
 
 def test_a_truncated_manifest_is_damaged() -> None:

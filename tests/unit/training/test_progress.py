@@ -161,6 +161,7 @@ log("closed")
 """
 
 
+@pytest.mark.slow
 def test_two_bars_on_a_terminal_and_lines_above_them(tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 120, 0, 0))

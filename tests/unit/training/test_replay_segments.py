@@ -108,6 +108,7 @@ def test_many_small_saves_are_merged_and_cost_a_few_times_their_rows(shelf: Shel
     assert loaded(shelf, files, 1600).rows == ring.rows
 
 
+@pytest.mark.slow
 def test_memory_is_let_go_once_rows_are_sealed(shelf: Shelf) -> None:
     ring = Ring(20_000, width=64)
     log = shelf.log(ring)
