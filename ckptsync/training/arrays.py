@@ -129,6 +129,17 @@ def _with_strides(array: np.ndarray, strides: Sequence[int]) -> np.ndarray:
     return array if told == array.strides else np.lib.stride_tricks.as_strided(array, array.shape, told)
 
 
+def comparable(value: Any) -> Any:
+    """Return a form of a value that is equal for equal values and stays as it is when the value changes.
+
+    Raises:
+        UnencodableError: as for `encode`.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    text = encode(value, arrays)
+    return text, {name: (array.dtype.str, array.shape, array.tobytes()) for name, array in arrays.items()}
+
+
 def _encode_array(value: np.ndarray, arrays: dict[str, np.ndarray]) -> Any:
     axes = sorted(range(value.ndim), key=lambda axis: -abs(value.strides[axis]))
     encoded: dict[str, Any] = {"$": "array", "at": _add(value.transpose(axes), arrays)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from types import FunctionType
+from types import FunctionType, MethodType
 from typing import Any
 
 from stable_baselines3.common.logger import Logger
@@ -12,7 +12,7 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
 from ..core.errors import UsageError
-from .arrays import UnencodableError, encode
+from .arrays import UnencodableError, comparable
 from .settings import settings_of
 
 _LIBRARIES = ("stable_baselines3", "sb3_contrib")
@@ -40,15 +40,15 @@ class Built:
         self.settings = settings_of(model)
         known = _known_attributes(type(model))
         self._own = [name for name in vars(model) if name not in known]
-        self._initial = {name: _encoded(getattr(model, name)) for name in self._own}
+        self._initial = {name: _form(getattr(model, name)) for name in self._own}
 
     def own_attributes(self, model: Any) -> dict[str, Any]:
         """Return the plain attributes of a derived class that have changed."""
         found = {}
         for name in self._own:
             value = getattr(model, name, None)
-            encoded = _encoded(value)
-            if encoded is not None and encoded != self._initial[name]:
+            form = _form(value)
+            if form is not None and form != self._initial[name]:
                 found[name] = value
         return found
 
@@ -57,7 +57,8 @@ class Built:
         return [
             f"{type(model).__name__}.{name} is a {type(value).__name__}, which is not captured"
             for name in self._own
-            if _encoded(value := getattr(model, name, None)) is None and not isinstance(value, VecEnv | Logger)
+            if _form(value := getattr(model, name, None)) is None
+            and not isinstance(value, VecEnv | Logger | FunctionType | MethodType | type)
         ]
 
 
@@ -74,11 +75,9 @@ def _known_attributes(algorithm: type) -> set[str]:
     return known
 
 
-def _encoded(value: Any) -> Any:
+def _form(value: Any) -> Any:
     """A form of a plain value that can be compared; None: it is not plain."""
-    arrays: dict[str, Any] = {}
     try:
-        text = encode(value, arrays)
+        return comparable(value)
     except UnencodableError:
         return None
-    return (text, {name: (array.dtype.str, array.shape, array.tobytes()) for name, array in arrays.items()})

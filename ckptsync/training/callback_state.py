@@ -16,7 +16,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env import VecEnv
 
-from .arrays import UnencodableError, decode, encode
+from .arrays import UnencodableError, comparable, decode, encode
 from .objects import NamedObjects
 
 _SET_BY_SB3 = frozenset({"model", "parent", "locals", "globals", "num_timesteps", "training_env", "logger"})
@@ -121,10 +121,8 @@ def _plain(callback: BaseCallback) -> tuple[dict[str, Any], list[str]]:
     for name, value in vars(callback).items():
         if name in _SET_BY_SB3 or isinstance(value, _ELSEWHERE) or _is_callbacks(value):
             continue
-        arrays: dict[str, Any] = {}
         try:
-            text = encode(value, arrays)
-            encoded[name] = (text, {key: (a.dtype.str, a.shape, a.tobytes()) for key, a in arrays.items()})
+            encoded[name] = comparable(value)
         except UnencodableError:
             others.append(name)
     return encoded, others

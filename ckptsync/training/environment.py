@@ -24,7 +24,7 @@ NEW_EPISODES = "so they begin new episodes"
 class EnvironmentCapture:
     """Captures chains of environments again and again, and remembers what cannot be captured.
 
-    Make it before training begins: plain attributes that are later as they are now are settings of the
+    Make it before training begins: arguments of classes that are later as they are now are settings of the
     script, and where the script has changed them between sessions, the script wins.
 
     Args:

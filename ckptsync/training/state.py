@@ -119,7 +119,10 @@ class TrainingState:
         nothing: dict[str, Any] = {"environments": None, "callbacks": {}}
         if objects is None:
             return nothing, []
-        loaded = self._environment.names.load(objects)
+        try:
+            loaded = self._environment.names.load(objects)
+        except Exception as error:  # noqa: BLE001 - see above
+            return nothing, [f"the environments could not be loaded, {NEW_EPISODES} ({_told(error)})"]
         if not isinstance(loaded, dict) or not nothing.keys() <= loaded.keys():
             return nothing, [f"an older version of ckptsync has saved the environments, {NEW_EPISODES}"]
         return loaded, []
