@@ -30,7 +30,9 @@ def plot(arguments: Namespace, output: Output) -> Answer:
     if picture is not None:
         from .picture import png
 
-        fsio.write_bytes(picture, png(plot_text.title(report), report.curves))
+        drawn = png(plot_text.title(report), report.curves)
+        fsio.make_folder(picture.absolute().parent)
+        fsio.write_bytes(picture, drawn)
         report = replace(report, output=picture)
     return Answer(report.to_json, lambda: _lines(arguments, report))
 

@@ -76,7 +76,12 @@ def count(value: Any) -> int:
 
 def optional_count(value: Any) -> int | None:
     """Parse a positive whole number, or 0 for "not at all"."""
-    return None if value in (0, "0") and value is not False else count(value)
+    if _is_zero(value):
+        return None
+    try:
+        return count(value)
+    except ValueError as error:
+        raise ValueError(f"{error}, or 0 for never") from None
 
 
 def seed(value: Any) -> int | None:
@@ -99,14 +104,20 @@ def duration(value: Any) -> float:
     return float(value)
 
 
-def optional_duration(value: Any) -> float | None:
-    """Parse a time span, or 0 for "not at all"."""
-    return None if value in (0, "0") and value is not False else duration(value)
-
-
 def interval(value: Any) -> float | Literal["auto"] | None:
     """Parse a time span, 0 for "not at all", or "auto"."""
-    return AUTO if value == AUTO else optional_duration(value)
+    if value == AUTO:
+        return AUTO
+    if _is_zero(value):
+        return None
+    try:
+        return duration(value)
+    except ValueError as error:
+        raise ValueError(f'{error}, "{AUTO}", or 0 for never') from None
+
+
+def _is_zero(value: Any) -> bool:
+    return value in (0, "0") and value is not False
 
 
 def share(value: Any) -> float:

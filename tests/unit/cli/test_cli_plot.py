@@ -86,16 +86,16 @@ def test_a_picture_is_a_whole_png(
     outside: Path, capsys: pytest.CaptureFixture[str], scenarios: tuple[str, ...], sessions: int, rows: int
 ) -> None:
     history(outside / "metrics.jsonl", scenarios=scenarios, sessions=sessions, rows=rows)
-    words = ("plot", ".", "--output", "out.png", "--metric", "ep_rew_mean", "--metric", "price in $")
+    words = ("plot", ".", "--output", "new/out.png", "--metric", "ep_rew_mean", "--metric", "price in $")
     code, out, _ = run(*words, capsys=capsys)
     assert code == 0
-    assert out.splitlines()[-1] == "wrote out.png"
-    data = (outside / "out.png").read_bytes()
+    assert out.splitlines()[-1] == "wrote new/out.png"
+    data = (outside / "new" / "out.png").read_bytes()
     assert data.startswith(b"\x89PNG\r\n\x1a\n")
     width, height = struct.unpack(">II", data[16:24])
     assert (width >= 1200, height >= 800) == (True, True)
     assert len(set(_pixels(data))) > 100  # something is drawn on it
-    assert [path.name for path in sorted(outside.glob("out*"))] == ["out.png"]
+    assert [path.name for path in (outside / "new").iterdir()] == ["out.png"]
 
 
 def _pixels(data: bytes) -> bytes:
