@@ -56,7 +56,9 @@ def compare(folder: Path, observation: int, action: int) -> None:
             added.rows += _NEW
             with nullcontext() if synced else no_sync():
                 words = "with fsync" if synced else "without fsync"
+                os.sync()  # so that nobody pays for what the other has left to write
                 theirs = clocked(lambda: save_sb3(pickle, buffer))
+                os.sync()
                 started = time.perf_counter()
                 files, stall = save(log, folder, buffer, added, rows=0)
                 mine = time.perf_counter() - started

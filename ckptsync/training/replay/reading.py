@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ from .texts import put_rows
 
 # So many of the newest rows are compared, to tell whether a live buffer is the one that was read
 _COMPARED_ROWS = 64
-_THREADS = 2
 
 
 def read_replay(folder: Path, files: Sequence[FileEntry], buffer: Any) -> str | None:
@@ -103,20 +101,16 @@ def fill_final(columns: Mapping[str, np.ndarray], pieces: Sequence[Piece], start
         CorruptError: a file is damaged.
     """
     plain = {name: array for name, array in columns.items() if not array.dtype.hasobject}
-
-    def fill(piece: Piece) -> None:
+    for piece in pieces:
         parts = list(spans(max(piece.start, start), min(piece.end, end), size))
+        if not parts:
+            continue
         piece.fill([(name, row, array[slots]) for name, array in plain.items() for row, slots in parts])
         for name in columns.keys() - plain.keys():
             texts = piece.texts(name)
             for row, slots in parts:
                 at = row - piece.start
                 put_texts(columns[name][slots], texts[at : at + slots.stop - slots.start], name)
-
-    wanted = [piece for piece in pieces if piece.start < end and piece.end > start]
-    # Reading and touching new memory let other threads run, and every piece has slots of its own
-    with ThreadPoolExecutor(_THREADS) as pool:
-        list(pool.map(fill, wanted))
 
 
 def put_texts(rows: np.ndarray, texts: Sequence[bytes], name: str) -> None:

@@ -87,7 +87,7 @@ class SealedPiece:
 
     @cached_property
     def file(self) -> ArrayFile:
-        """The file, open for reading.
+        """The file, its header read.
 
         Raises:
             CorruptError: it is missing, damaged, or holds other rows than its name says.
