@@ -9,12 +9,12 @@ classes are the script's code and are no state.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import gymnasium
 
-from .layers import walk
+from .layers import Layer, walk
 from .objects import NamedObjects, put_space_generators, space_generators
 from .workers import Workers
 
@@ -25,7 +25,8 @@ class EnvironmentCapture:
     """Captures chains of environments again and again, and remembers what cannot be captured.
 
     Make it before training begins: arguments of classes that are later as they are now are settings of the
-    script, and where the script has changed them between sessions, the script wins.
+    script, and where the script has changed them between sessions, the script wins. So do attributes that
+    the script's classes have been given since: their code needs them.
 
     Args:
         chains: name -> environment, as `walk` takes them.
@@ -42,6 +43,8 @@ class EnvironmentCapture:
         for name, workers in self._workers.items():
             self.kinds += [f"{name}/worker/{kind}" for kind in workers.kinds]
         self._built = {layer.path: layer.settings() for layer in self._layers}
+        self._known = {layer.path: set(layer.attributes()) for layer in self._layers}
+        self._captured = False
         self._spaces = _spaces(self._layers)
         self.names = NamedObjects(
             {**(others or {}), **{layer.path: layer.target for layer in self._layers}, **self._spaces}
@@ -56,9 +59,18 @@ class EnvironmentCapture:
         if self.reasons:
             return None
         held = {layer.path: layer.attributes() for layer in self._layers}
-        generators = {name: space_generators(space) for name, space in self._spaces.items()}
+        for path, attributes in held.items():
+            self._known[path].update(attributes)
+        self._captured = True
+        point = {
+            "held": held,
+            "built": self._built,
+            "known": {path: sorted(names) for path, names in self._known.items()},
+            "spaces": {name: space_generators(space) for name, space in self._spaces.items()},
+            "workers": workers,
+        }
         try:
-            return self.names.dump({"held": held, "built": self._built, "spaces": generators, "workers": workers})
+            return self.names.dump(point)
         except Exception:  # noqa: BLE001 - objects of users raise whatever they like from __reduce__
             # It is not tried again: what cannot be pickled now is seldom better later, and looking for it takes long
             self._found_reasons = self.reasons = (self._culprit(held),)
@@ -88,13 +100,23 @@ class EnvironmentCapture:
         for layer in self._layers:
             held = dict(captured["held"][layer.path])
             changed = changed_settings(held, captured["built"][layer.path], self._built[layer.path])
-            reasons += [f"{layer.path}: {name} was {held[name]}, is {value}" for name, value in changed.items()]
-            layer.exchange({**held, **changed})
+            reasons += [f"{layer.path}: {name} was {held[name]!r}, is {value!r}" for name, value in changed.items()]
+            new = self._new(layer, held, captured["known"][layer.path])
+            reasons += [f"{layer.path}: {name} is new" for name in new]
+            layer.exchange({**held, **changed, **new})
         for name, space in self._spaces.items():
             put_space_generators(space, captured["spaces"][name])
         for name, workers in self._workers.items():
             reasons += workers.put_back(captured["workers"][name])
         return tuple(reasons)
+
+    def _new(self, layer: Layer, held: Mapping[str, Any], known: Iterable[str]) -> dict[str, Any]:
+        """Return the attributes that the script's classes did not have yet at the capture."""
+        live = layer.attributes()
+        self._known[layer.path].update(live)
+        if self._captured:
+            return {}  # the capture is of this process: what is not in it, training has made since
+        return {name: value for name, value in live.items() if name not in held and name not in known}
 
 
 def changed_settings(held: Mapping[str, Any], built: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:

@@ -123,13 +123,45 @@ def test_a_changed_setting_of_the_script_wins_and_is_told(start: str | None, clo
     assert second.env_method("get_wrapper_attr", "_step") == [3, 3]
 
 
-def test_attributes_that_the_capture_lacks_go_away() -> None:
+def test_what_training_has_made_since_the_capture_goes_away() -> None:
+    from ckptsync.training.environment import EnvironmentCapture
+
+    env = chain("Images", 1)
+    taken = EnvironmentCapture({"training": env})
+    blob = taken.capture()
+    env.envs[0].unwrapped.leftover = [1]
+    assert taken.put_back(blob or b"") == ()
+    assert not hasattr(env.envs[0].unwrapped, "leftover")
+
+
+def test_what_training_has_removed_before_the_capture_goes_away_again() -> None:
     from ckptsync.training.environment import EnvironmentCapture
 
     first, second = chain("Images", 1), chain("Images", 1)
-    second.envs[0].unwrapped.leftover = [1]
-    EnvironmentCapture({"training": second}).put_back(EnvironmentCapture({"training": first}).capture() or b"")
-    assert not hasattr(second.envs[0].unwrapped, "leftover")
+    first.envs[0].unwrapped.once = second.envs[0].unwrapped.once = [1]
+    taken = EnvironmentCapture({"training": first})
+    del first.envs[0].unwrapped.once
+    assert EnvironmentCapture({"training": second}).put_back(taken.capture() or b"") == ()
+    assert not hasattr(second.envs[0].unwrapped, "once")
+
+
+def test_attributes_that_the_script_has_added_stay_and_are_told(start: str | None, close: list[Any]) -> None:
+    from support.exact_cases import gym
+
+    from ckptsync.training.environment import EnvironmentCapture
+
+    first, second = gym("Images", 1, start=start), gym("Images", 1, start=start)
+    close += [first, second]
+    first.reset()
+    blob = EnvironmentCapture({"training": first}).capture()
+    second.set_attr("at_once", [1])
+    other = EnvironmentCapture({"training": second})
+    second.reset()
+    second.set_attr("in_reset", 2)
+    told = other.put_back(blob or b"")
+    assert [words.rpartition(": ")[2] for words in told] == ["at_once is new", "in_reset is new"]
+    assert second.get_attr("at_once") == [[1]]
+    assert second.get_attr("in_reset") == [2]
 
 
 def test_functions_stay_those_of_the_script() -> None:
