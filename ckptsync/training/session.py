@@ -138,6 +138,14 @@ class TrainingSession:
         Raises:
             ConfigError: the session's specification is damaged.
         """
+        if getattr(multiprocessing.current_process(), "_inheriting", False):
+            # Python says the same when a process is begun in an import, but a session comes before that
+            _leave_with(
+                UsageError(
+                    "a worker process of multiprocessing has imported the script, which opens a session again",
+                    hint="put what the script does below: if __name__ == '__main__':",
+                )
+            )
         session = cls.__new__(cls)
         spec = read_spec_from_environment()
         if spec is not None:
@@ -207,7 +215,8 @@ class TrainingSession:
             self._stack.close()
             if self._plan.spec is not None:  # outside a session the file may belong to whoever holds the lock
                 self._events.write_error(error)
-            self._leave_with(error)
+            if self._script:
+                _leave_with(error)
             raise
         except BaseException:
             self._stack.close()
@@ -303,12 +312,12 @@ class TrainingSession:
         with self._stop.undisturbed():
             if error is not None and not isinstance(error, SystemExit):
                 self._events.write_error(error)
-                log(f"[TRAIN] the session ends: {type(error).__name__}: {error}")
+                log(f"[TRAIN] the session ends: {_first_line(error)}")
             self._stop.save_answered()  # nobody is left who could answer
             self._stack.close()
             self._write_end(exit_code, f"{type(error).__name__}: {error}" if isinstance(error, Exception) else None)
-        if isinstance(error, CkptsyncError):
-            self._leave_with(error)
+        if isinstance(error, CkptsyncError) and self._script:
+            _leave_with(error)
         if isinstance(error, KeyboardInterrupt) or (error is None and exit_code != ExitCode.OK):
             raise SystemExit(exit_code)
 
@@ -352,18 +361,23 @@ class TrainingSession:
             return self._stop.exit_code or ExitCode.INTERRUPTED
         return self._stop.exit_code if error is None else ExitCode.ERROR
 
-    def _leave_with(self, error: CkptsyncError) -> None:
-        # A kernel script shows no traceback for what is told on purpose; who builds a session by hand gets the error
-        if self._script:
-            hint = f"\n{error.hint}" if error.hint else ""
-            sys.stderr.write(f"{type(error).__name__}: {error.message}{hint}\n")
-            sys.stderr.flush()
-            raise SystemExit(int(error.exit_code)) from error
-
     def _scenarios_open(self) -> list[Scenario]:
         if self._opened is None:
             raise UsageError("the session is not open", hint="with TrainingSession.from_environment() as session: ...")
         return self._opened
+
+
+def _leave_with(error: CkptsyncError) -> NoReturn:
+    # A kernel script shows no traceback for what is told on purpose; who builds a session by hand gets the error
+    hint = f"\n{error.hint}" if error.hint else ""
+    sys.stderr.write(f"{type(error).__name__}: {error.message}{hint}\n")
+    sys.stderr.flush()
+    raise SystemExit(int(error.exit_code)) from error
+
+
+def _first_line(error: BaseException) -> str:
+    told = str(error).partition("\n")[0]
+    return f"{type(error).__name__}: {told}" if told else type(error).__name__
 
 
 def _script_name() -> str:

@@ -42,6 +42,32 @@ def test_a_locked_tree_ends_a_script_with_its_code(capsys: pytest.CaptureFixture
     assert "in use by another process" in capsys.readouterr().err
 
 
+def test_a_worker_that_imports_the_script_is_told_apart_from_another_session(tmp_path: Path) -> None:
+    script = tmp_path / "train.py"
+    script.write_text(
+        "import multiprocessing\n"
+        "from ckptsync.training import TrainingSession\n"
+        "with TrainingSession.from_environment('a', 100):\n"
+        "    worker = multiprocessing.get_context('spawn').Process(target=print)\n"
+        "    worker.start()\n"
+        "    worker.join()\n"
+        "    print('worker', worker.exitcode)\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True)
+    assert "worker 2" in done.stdout
+    assert "UsageError: a worker process of multiprocessing has imported the script" in done.stderr
+    assert "if __name__ == '__main__':" in done.stderr
+
+
+def test_a_long_error_is_told_in_full_once(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left, TrainingSession.from_environment("a"):
+        raise UsageError("in short\nand at length", hint="do better")
+    assert left.value.code == 2
+    told = "".join(capsys.readouterr())
+    assert "the session ends: UsageError: in short\n" in told
+    assert told.count("and at length") == told.count("do better") == 1
+
+
 def test_outside_any_session_the_folder_of_the_script_names_the_scenario(tree: TrainingTree) -> None:
     done = subprocess.run([sys.executable, str(TOY)], capture_output=True, text=True, check=True)
     assert "toy begins at 0" in done.stdout
