@@ -103,9 +103,12 @@ class Trainer:
         )
 
     def _train(self, callback: SessionCallback, arguments: Mapping[str, Any]) -> None:
+        stopped = False
         try:
             self.model.learn(callback=callback, reset_num_timesteps=False, **arguments)
         except StopTraining:
+            stopped = True
+        if stopped:  # not above: what it raises would be told as raised while handling an exception of ours
             callback.end_user()
         if callback.user_stopped or callback.cut:
             self._cause = "callback" if callback.user_stopped else self._stop.urgent()

@@ -225,6 +225,22 @@ def test_an_error_seals_the_kept_clean_point_and_goes_through(
     assert 0 < manifest.num_timesteps <= 47
 
 
+def test_what_a_callback_raises_at_the_end_is_told_without_exceptions_of_ours(tree: TrainingTree) -> None:
+    from stable_baselines3.common.callbacks import BaseCallback
+
+    class Careless(BaseCallback):
+        def _on_step(self) -> bool:
+            return True
+
+        def _on_training_end(self) -> None:
+            raise ValueError("nothing to close")
+
+    with pytest.raises(ValueError, match="nothing to close") as raised, TrainingSession(tree.root, "a", 64) as session:
+        session.learn(cartpole(session), Careless())
+    assert raised.value.__context__ is None
+    assert [save["kind"] for save in events() if save["event"] == "save"] == ["final"]
+
+
 def test_rolling_back_is_exact(tree: TrainingTree, tmp_path: Path) -> None:
     """What is sealed after a stop in mid-rollout goes on as if nothing had happened."""
     found = []
