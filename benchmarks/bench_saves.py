@@ -1,6 +1,6 @@
 """What a save costs the training: how long it holds it up, and what is left of the steps a second.
 
-python benchmarks/bench_saves.py [stall] [throughput] [--seconds N] [--interval N] [--repeats N]
+python benchmarks/bench_saves.py [stall] [throughput] [--seconds N] [--interval N]
 """
 
 from __future__ import annotations
@@ -81,100 +81,85 @@ def _tensors(value: Any) -> list[Any]:
 
 # --- what is left of the steps a second -------------------------------------------------------------------------------
 
+# One process takes turns, so that whatever else the machine does disturbs all alike: a rollout (PPO) or some steps (SAC)
+# without saves, as many in the session's hands, as many with what CheckpointCallback does, as many without saves again
 _RUN = """
 import json, sys, time
 import torch
 from stable_baselines3 import PPO, SAC
-from stable_baselines3.common.callbacks import BaseCallback, CheckpointCallback, CallbackList
+from stable_baselines3.common.callbacks import CheckpointCallback
 from stable_baselines3.common.env_util import make_vec_env
+from ckptsync.core.session import read_events
+from ckptsync.training import TrainingSession, sb3
+from pathlib import Path
 
 torch.set_num_threads(1)
-algorithm, how, seconds, interval = sys.argv[1], sys.argv[2], float(sys.argv[3]), float(sys.argv[4])
+algorithm, seconds, interval = sys.argv[1], float(sys.argv[2]), float(sys.argv[3])
+STEPS = 1024 if algorithm == "ppo" else 100
+HOW = ["none", "session", "plain", "again"]
+times = {how: [] for how in HOW}
+turn = {"number": -1, "begun": 0.0, "at": 0, "saved": 0.0}
+session_does = sb3.Trainer.on_clean_point
 
 
-class Clock(BaseCallback):
-    # Counts from the end of a second's warming up
-    def _on_training_start(self):
-        self.begun, self.counted, self.at = time.monotonic(), None, None
-
-    def _on_step(self):
-        now = time.monotonic()
-        if self.counted is None and now - self.begun >= 1:
-            self.counted, self.at = now, self.num_timesteps
-        self.passed = now
-        return self.counted is None or now - self.counted < seconds
-
-
-class Saver(BaseCallback):
-    # SB3's CheckpointCallback, every so many seconds in place of steps
-    def __init__(self):
-        super().__init__()
-        self.inner = CheckpointCallback(1, "plain", save_replay_buffer=True, save_vecnormalize=True)
-
-    def _init_callback(self):
-        self.inner.init_callback(self.model)
-        self.last = time.monotonic()
-
-    def _on_step(self):
-        if time.monotonic() - self.last >= interval:
-            self.inner.num_timesteps = self.num_timesteps
-            self.inner._on_step()
-            self.last = time.monotonic()
-        return True
+def on_clean_point(trainer):
+    model, now = trainer.model, time.perf_counter()
+    if turn["number"] < 0 or model.num_timesteps - turn["at"] >= STEPS:
+        if turn["number"] >= len(HOW):  # the first round warms up
+            times[HOW[turn["number"] % len(HOW)]].append(now - turn["begun"])
+        turn.update(number=turn["number"] + 1, begun=now, at=model.num_timesteps)
+    how = HOW[turn["number"] % len(HOW)]
+    if how == "session" or turn["number"] == 0:
+        session_does(trainer)
+    elif how == "plain" and now - turn["saved"] >= interval:
+        turn["saved"] = now
+        plain.model, plain.num_timesteps = model, model.num_timesteps
+        plain._on_step()
 
 
-def build(make):
+sb3.Trainer.on_clean_point = on_clean_point
+plain = CheckpointCallback(1, "plain", save_replay_buffer=True, save_vecnormalize=True)
+plain.n_calls = 1
+Path("plain").mkdir()
+until = time.perf_counter() + seconds
+with TrainingSession("models", "a", 10**9, every_steps=None, every_seconds=interval, save_best=False) as session:
+    network = {"policy_kwargs": {"net_arch": [256, 256]}, "device": "cpu"}
     if algorithm == "ppo":
         env = make_vec_env("CartPole-v1", n_envs=8, seed=0)
-        return make(PPO, "MlpPolicy", env, n_steps=256, device="cpu", policy_kwargs={"net_arch": [256, 256]})
-    env = make_vec_env("Pendulum-v1", n_envs=1, seed=0)
-    return make(SAC, "MlpPolicy", env, device="cpu", buffer_size=100_000, policy_kwargs={"net_arch": [256, 256]})
-
-
-clock = Clock()
-if how == "session":
-    from ckptsync.training import TrainingSession
-    from ckptsync.core.session import read_events
-    from pathlib import Path
-
-    with TrainingSession("models", "a", 10**9, every_steps=None, every_seconds=interval, save_best=False) as session:
-        session.learn(build(session.load_or_create), clock)
-    saves = [event for event in read_events(Path("events.jsonl")) if event["event"] == "save"]
-    told = [len(saves), max(event["stall_seconds"] for event in saves[:-1])]
-else:
-    callback = CallbackList([clock, Saver()]) if how == "plain" else clock
-    build(lambda algorithm, *given, **named: algorithm(*given, **named)).learn(10**9, callback)
-    told = None
-print(json.dumps({"rate": (clock.num_timesteps - clock.at) / (clock.passed - clock.counted), "told": told}))
+        model = session.load_or_create(PPO, "MlpPolicy", env, n_steps=128, **network)
+    else:
+        env = make_vec_env("Pendulum-v1", n_envs=1, seed=0)
+        model = session.load_or_create(SAC, "MlpPolicy", env, buffer_size=100_000, **network)
+    session.learn(model, lambda locals_, globals_: time.perf_counter() < until)
+saves = [event for event in read_events(Path("events.jsonl")) if event["event"] == "save"]
+stalls = [event["stall_seconds"] for event in saves if event["kind"] == "time"]
+print(json.dumps({"times": times, "saves": len(stalls), "plain": len(list(Path("plain").glob("*.zip"))), "stalls": stalls}))
 """
-_HOW = {"none": "no saves", "session": "saves of ckptsync", "plain": "CheckpointCallback"}
+_HOW = {"none": "no saves", "session": "saves of ckptsync", "plain": "CheckpointCallback", "again": "no saves, again"}
 
 
-def throughput(folder: Path, seconds: float, interval: float, repeats: int) -> None:
-    """Train for some seconds without saves, with ours, and with SB3's CheckpointCallback at the same interval."""
+def throughput(folder: Path, seconds: float, interval: float) -> None:
+    """Train in turns without saves, with ours, and with what SB3's CheckpointCallback does at the same interval."""
     (folder / "run.py").write_text(_RUN)
-    for algorithm in ("ppo", "sac"):
-        heading(f"{algorithm.upper()}, steps a second over {seconds:g} s, a save every {interval:g} s")
-        rates: dict[str, list[float]] = {how: [] for how in _HOW}
-        told: list[Any] = []
-        for number in range(repeats):
-            for how in _HOW:
-                place = folder / f"{algorithm}-{how}-{number}"
-                place.mkdir()
-                done = _train(folder / "run.py", place, algorithm, how, seconds, interval)
-                rates[how].append(done["rate"])
-                told += [done["told"]] if done["told"] else []
+    for algorithm, unit in (("ppo", "a rollout of 1,024 steps"), ("sac", "100 steps")):
+        place = folder / algorithm
+        place.mkdir()
+        done = _train(folder / "run.py", place, algorithm, seconds, interval)
+        means = {how: statistics.mean(times) for how, times in done["times"].items()}
+        heading(f"{algorithm.upper()}: {unit} in turns for {seconds:g} s, a save every {interval:g} s")
         for how, name in _HOW.items():
-            found = rates[how]
-            row(name, f"{statistics.median(found):,.0f} /s  ({min(found):,.0f} to {max(found):,.0f})")
-        row("saves in a run, longest stall", f"{told[0][0]}, {max(stall for _, stall in told) * 1000:.1f} ms")
-        pairs = {how: [one / none for one, none in zip(rates[how], rates["none"], strict=True)] for how in _HOW}
-        ratio("ckptsync / no saves", statistics.median(pairs["session"]), _GOAL_THROUGHPUT)
-        ratio("CheckpointCallback / no saves", statistics.median(pairs["plain"]), "none")
+            times = done["times"][how]
+            row(name, f"{means[how] * 1000:,.0f} ms  ({min(times) * 1000:,.0f} to {max(times) * 1000:,.0f})")
+        row("saves, longest stall", f"{done['saves']}, {max(done['stalls']) * 1000:.1f} ms")
+        row("saves of CheckpointCallback", done["plain"])
+        row("training in the session's hands, for each save", f"{sum(done['times']['session']) / done['saves']:.1f} s")
+        ratio("throughput with ckptsync / none", means["none"] / means["session"], _GOAL_THROUGHPUT)
+        ratio("throughput with CheckpointCallback / none", means["none"] / means["plain"], "none")
+        ratio("throughput of none again / none: the noise", means["none"] / means["again"], "none")
 
 
-def _train(script: Path, place: Path, algorithm: str, how: str, seconds: float, interval: float) -> dict[str, Any]:
-    command = [sys.executable, script, algorithm, how, str(seconds), str(interval)]
+def _train(script: Path, place: Path, algorithm: str, seconds: float, interval: float) -> dict[str, Any]:
+    command = [sys.executable, script, algorithm, str(seconds), str(interval)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=place, env=environment, check=True, capture_output=True, text=True)
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -185,16 +170,15 @@ def main(arguments: list[str]) -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("parts", nargs="*", default=["stall", "throughput"])
-    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--seconds", type=float, default=240.0)
     parser.add_argument("--interval", type=float, default=30.0)
-    parser.add_argument("--repeats", type=int, default=3)
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(dir=os.environ.get("CKPTSYNC_BENCH_DIR")) as folder:
         if "stall" in given.parts:
             stall(Path(folder))
         if "throughput" in given.parts:
-            throughput(Path(folder), given.seconds, given.interval, given.repeats)
+            throughput(Path(folder), given.seconds, given.interval)
 
 
 if __name__ == "__main__":
