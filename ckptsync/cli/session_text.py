@@ -108,7 +108,7 @@ def _progress(scenario: ScenarioStatus) -> str:
     share = 100 * scenario.num_timesteps // scenario.target if scenario.target else 100
     done = f"{scenario.num_timesteps:,} of {scenario.target:,} steps ({share} %)"
     if scenario.damaged:
-        return f"{done}, its head is damaged"
+        return f"{done}, its head is missing or damaged"
     return f"{done}, head {scenario.head}" if scenario.head else f"{done}, no checkpoint yet"
 
 

@@ -15,7 +15,7 @@ from ..core.signature import Signature
 from .judge import Terms
 from .report import CheckpointReport, FileReport, VerifyReport
 from .reporting import Reporter, shown_path
-from .targets import find_target, head_digests
+from .targets import find_target, standings
 from .verify import one_report, verify_path
 
 if TYPE_CHECKING:
@@ -91,7 +91,9 @@ def list_path(path: Path, *, cache: VerdictCache | None = None) -> ListReport:
     listed: list[CheckpointReport] = []
     for tree in target.trees:
         stored = sets.scan(tree.checkpoints)
-        heads = head_digests(tree, stored)
+        places = standings(tree, stored)
+        heads = {scenario: place.head.digest for scenario, place in places.items() if place.head is not None}
+        findings += [f for place in places.values() for f in place.findings if f.code == "head.damaged"]
         findings += [s.finding for s in stored if s.state is SetState.TORN and s.finding is not None]
         listed += [_listed(s, heads.get(s.scenario), cache) for s in stored if s.state is not SetState.TORN]
     if isinstance(target.one, StoredSet):

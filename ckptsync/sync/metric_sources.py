@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..core import fsio, heads, names, sets
-from ..core.errors import CkptsyncError, LimitError, NothingFoundError
+from ..core.errors import CkptsyncError, LimitError, NothingFoundError, UsageError
 from ..core.layout import DEFAULT_TREE, EVENTS_NAME, METRICS_NAME, TrainingTree
 from ..core.manifest import Manifest, Origin
 from ..core.metrics import MAX_METRICS_BYTES, Row, Stretch, parse_metrics, with_saves
@@ -78,6 +78,7 @@ def of_path(path: Path) -> Source:
 
     Raises:
         NothingFoundError: there is nothing to draw.
+        UsageError: there is more than one tree, and no metrics file that tells which of them is meant.
     """
     notes: list[str] = []
     if path.is_file():
@@ -90,6 +91,9 @@ def of_path(path: Path) -> Source:
         if stretches:
             return Source(tuple(stretches), {stretch.scenario: stretch for stretch in stretches}, {}, tuple(notes))
     trees = find_target(path).trees
+    if len(trees) > 1:
+        found = ", ".join(str(shown_path(tree.root)) for tree in trees)
+        raise UsageError(f"{path} holds several histories: {found}", hint="name the folder of one run or session")
     return _of_manifests(trees[0], None) if trees else Source((), {}, {})
 
 

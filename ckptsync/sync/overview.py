@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ..core import sets
+from ..core import heads, sets
 from ..core.errors import CkptsyncError
+from ..core.layout import TrainingTree
+from ..core.session import ScenarioSpec
+from ..core.sets import StoredSet
 from ..project.config import Project, RunConfig
 from ..project.lineage import ScenarioRecord, SessionRecord, unsettled
 from ..runners.base import SessionHandle
 from .ledgers import known_records
 from .runners import runner_for
-from .treework import head_in_file, head_manifests
 
 STATUS_SCHEMA = "ckptsync.status/1"
 
@@ -23,10 +25,10 @@ class ScenarioStatus:
 
     Args:
         name: the scenario.
-        num_timesteps: of its head; 0 without one.
+        num_timesteps: of its head, or of the newest sealed set where the head is damaged; 0 without any.
         target: its total_timesteps.
         head: stem of the head's set, or None.
-        damaged: a head file is there and its set is not.
+        damaged: there are sealed sets or a head file, and no head that is sound and whose set is there.
     """
 
     name: str
@@ -153,19 +155,8 @@ def session_rows(record: SessionRecord) -> list[SessionRow]:
 def _run_status(project: Project, run: RunConfig) -> RunStatus:
     found = known_records(project, run.name)
     tree = project.tree(run)
-    current = head_manifests(tree, sets.scan(tree.checkpoints))
-    scenarios = []
-    for spec in run.scenarios:
-        manifest = current.get(spec.name)
-        scenarios.append(
-            ScenarioStatus(
-                spec.name,
-                manifest.num_timesteps if manifest is not None else 0,
-                spec.total_timesteps,
-                manifest.stem if manifest is not None else None,
-                damaged=manifest is None and head_in_file(tree, spec.name) is not None,
-            )
-        )
+    stored = sets.scan(tree.checkpoints)
+    scenarios = [_scenario_status(tree, stored, spec) for spec in run.scenarios]
     left = unsettled(found)
     return RunStatus(
         run=run.name,
@@ -177,6 +168,19 @@ def _run_status(project: Project, run: RunConfig) -> RunStatus:
         stage=left.stage if left is not None else None,
         state=_state_now(project, left) if left is not None else None,
         next_command=_next_command(run, scenarios, left),
+    )
+
+
+def _scenario_status(tree: TrainingTree, stored: list[StoredSet], spec: ScenarioSpec) -> ScenarioStatus:
+    place = heads.standing(tree, stored, spec.name)
+    newest = next((s.manifest for s in place.candidates if s.manifest is not None), None)
+    without_set = any(finding.code == "head.damaged" for finding in place.findings)
+    return ScenarioStatus(
+        spec.name,
+        newest.num_timesteps if newest is not None else 0,
+        spec.total_timesteps,
+        place.head.stem if place.head is not None else None,
+        damaged=place.head is None and (newest is not None or without_set),
     )
 
 

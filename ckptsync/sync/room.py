@@ -75,13 +75,13 @@ def _room(
     fresh: bool,
 ) -> ScenarioRoom:
     tree = project.tree(run)
-    head = heads.standing(tree, list(stored), scenario).head
-    here = sealed(stored, scenario)
-    newest = here[head.digest].manifest if head is not None else None
+    candidates = heads.standing(tree, list(stored), scenario).candidates
+    newest = next((s.manifest for s in candidates if s.manifest is not None), None)
     if newest is None:
         return ScenarioRoom(scenario)
     size = SetSize.of(newest, end_steps=target)
-    lineage = [s.manifest for s in here.values() if s.manifest is not None and s.manifest.lineage == newest.lineage]
+    here = sealed(stored, scenario).values()
+    lineage = [s.manifest for s in here if s.manifest is not None and s.manifest.lineage == newest.lineage]
     ahead = forecast(
         size,
         policy,

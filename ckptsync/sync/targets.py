@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..core import fsio, names, sets
 from ..core.errors import NothingFoundError, UnsafePathError
 from ..core.layout import DEFAULT_TREE, TrainingTree
 from ..core.sets import SetState, StoredSet
+
+if TYPE_CHECKING:
+    from ..core.heads import Standing
 
 MODEL_SUFFIXES = (".zip", ".pth", ".pt", ".safetensors")
 # How deep below a folder of downloaded outputs a tree is looked for: <results>/<run>/<session>/data/models
@@ -112,10 +115,8 @@ def _holds_sets(folder: Path) -> bool:
     return any(map(_of_set, fsio.list_names(folder)))
 
 
-def head_digests(tree: TrainingTree, stored: Iterable[StoredSet]) -> dict[str, str]:
-    """Return scenario -> digest of the manifest that its head names, where it is there."""
+def standings(tree: TrainingTree, stored: list[StoredSet]) -> dict[str, Standing]:
+    """Return where every scenario of a tree stands."""
     from ..core.heads import standing, tree_scenarios
 
-    found = list(stored)
-    heads = {scenario: standing(tree, found, scenario).head for scenario in tree_scenarios(found, tree.checkpoints)}
-    return {scenario: head.digest for scenario, head in heads.items() if head is not None}
+    return {scenario: standing(tree, stored, scenario) for scenario in tree_scenarios(stored, tree.checkpoints)}

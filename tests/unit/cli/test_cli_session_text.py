@@ -74,7 +74,7 @@ def test_the_overview_names_what_is_under_way_and_what_is_damaged() -> None:
     )
     assert read(session_text.overview(Overview("/p", (status,)))) == [
         "cart on local, training tree data/models",
-        "  cart  0 of 500 steps (0 %), its head is damaged",
+        "  cart  0 of 500 steps (0 %), its head is missing or damaged",
         "  pole  250 of 500 steps (50 %), head pole_x",
         "",
         "  under way: cart/s0002 (started, running)",

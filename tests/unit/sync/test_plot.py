@@ -192,6 +192,14 @@ def test_a_folder_of_sessions_is_one_history(bench: Bench) -> None:
     assert {y for _x, y in curves.history.points("ep_rew_mean")} == {1.0, 2.0}
 
 
+def test_a_folder_of_several_trees_is_not_guessed_at(bench: Bench) -> None:
+    train(bench)
+    train(bench)
+    with pytest.raises(UsageError, match=r"holds several histories: .*a/s0001.*a/s0002") as caught:
+        plot_path(bench.project.layout.root / "results")
+    assert "name the folder" in caught.value.hint
+
+
 def test_lines_that_make_no_sense_are_told(tmp_path: Path) -> None:
     plain_training(tmp_path)
     with (tmp_path / METRICS_NAME).open("ab") as file:

@@ -14,8 +14,9 @@ from ckptsync.core.errors import CorruptError, NothingFoundError
 from ckptsync.core.findings import Verdict
 from ckptsync.core.layout import TrainingTree
 from ckptsync.core.manifest import FileEntry
-from ckptsync.sync import inspect
+from ckptsync.sync import inspect, launch, overview
 from ckptsync.sync.launch import LaunchOptions
+from ckptsync.sync.overview import ScenarioStatus
 from ckptsync.sync.roundtrip import run as trip
 from ckptsync.sync.verify import verify_path, verify_run, verify_session
 
@@ -257,6 +258,20 @@ def test_ls_reads_seals_and_keeps_verdicts_while_they_hold(bench):
     model.write_bytes(model.read_bytes())
     assert inspect.list_tree(bench.project, bench.run).checkpoints[0].verdict is None
     assert listed.to_json()["schema"] == "ckptsync.ls/1"
+
+
+@pytest.mark.parametrize("data", [b"{", None])
+def test_a_head_that_is_no_good_is_never_shown_as_an_empty_tree(bench, data):
+    set_head(bench.tree, seal_set(bench.tree.checkpoints, 200))
+    path = bench.tree.head("a")
+    path.unlink() if data is None else path.write_bytes(data)
+    listed = inspect.list_tree(bench.project, bench.run)
+    assert [finding.code for finding in listed.findings] == (["head.damaged"] if data else [])
+    [status] = overview.overview(bench.project).runs
+    assert status.scenarios == (ScenarioStatus("a", 200, 1000, None, damaged=True),)
+    assert status.next_command == "ckptsync verify a"
+    [room] = launch.plan(bench.project, bench.run, LaunchOptions()).rooms
+    assert room.set_bytes is not None
 
 
 def test_ls_shows_what_is_there_without_judging(folder: Path):
