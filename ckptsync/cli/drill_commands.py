@@ -72,7 +72,10 @@ def _row(label: str, *parts: Part) -> Line:
 
 def _session(label: str, seen: Observed) -> Iterator[Line]:
     for name, begun in seen.begun.items():
-        whence = f"resumed at {begun.num_timesteps:,} steps ({begun.resumed})" if begun.resumed else "from zero"
+        # Whether a plain script has loaded what it was given is for the faults to say
+        at = f"at {begun.num_timesteps:,} steps"
+        given = f"resumed {at} ({begun.resumed})" if seen.uses_session else f"given a checkpoint {at}"
+        whence = given if begun.resumed else "from zero"
         yield _row(label, f"{name}: {whence}, reached {seen.reached.get(name, 0):,} steps")
         label = ""
     if not seen.begun:

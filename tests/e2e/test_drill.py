@@ -170,6 +170,8 @@ def test_a_script_that_never_resumes_is_found_out(tmp_path: Path, capsys: pytest
     value = report(make_project(tmp_path, PLAIN.format(resumes=False)), capsys=capsys)
     assert (value["exit_code"], codes(value, "blocker")) == (7, ["resume.none"])
     assert "steps and began from zero" in value["faults"][0]["message"]
+    _code, out = run(tmp_path, capsys=capsys)
+    assert "  second session   toy: given a checkpoint at" in out
 
 
 def test_a_script_that_saves_nothing_is_found_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
