@@ -32,6 +32,7 @@ from .fsread import (
     sha256_file,
     used_bytes,
 )
+from .fssync import sync_file, sync_folder
 
 __all__ = [
     "CHUNK",
@@ -60,38 +61,8 @@ __all__ = [
     "write_bytes",
     "write_file",
 ]
-# Folders on some file systems cannot be synced at all; that is no failure. EIO is one.
-_NO_DIRECTORY_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)
 # Where a file cannot get a second name: another device, too many names already, no such thing here
 _NO_LINK = (errno.EXDEV, errno.EMLINK, errno.EPERM, errno.ENOTSUP, errno.ENOSYS)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable.
-
-    Raises:
-        StorageError: it failed; whether the names are durable is not known then.
-    """
-    try:
-        descriptor = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
-        try:
-            os.fsync(descriptor)
-        except OSError as error:
-            if error.errno not in _NO_DIRECTORY_SYNC:
-                raise
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        raise storage_error(error, folder, action="sync") from error
-
-
-def sync_file(path: Path) -> None:
-    """Make the bytes of a regular file durable that somebody else wrote."""
-    with open_regular(path) as file:
-        try:
-            os.fsync(file.fileno())
-        except OSError as error:
-            raise storage_error(error, path, action="sync") from error
 
 
 def make_folder(folder: Path) -> None:
@@ -110,18 +81,19 @@ def make_folder(folder: Path) -> None:
         sync_folder(folder.parent)
 
 
-def write_file(path: Path, write: Callable[[BinaryIO], None]) -> None:
+def write_file(path: Path, write: Callable[[BinaryIO], None], *, settle: bool = True) -> None:
     """Write a file so that it exists whole or not at all, also after a power cut.
 
     Args:
         path: where it shall be; its folder must exist. What was there is replaced in one step.
         write: receives a binary file, open for reading and writing, and fills it.
+        settle: make its name durable now. Else its bytes are, and the caller syncs the folder.
 
     Raises:
         StorageError: the disk is full, read-only or failing. Nothing has changed then, except when the
             folder could not be synced at the end: the new file is there and perhaps not durable.
     """
-    _write(path, write, lambda: path)
+    _write(path, write, lambda: path, settle=settle)
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -151,7 +123,7 @@ def write_by_content(
     return path, hashed.size_bytes, hashed.digest
 
 
-def _write(path: Path, write: Callable[[BinaryIO], None], place: Callable[[], Path]) -> Path:
+def _write(path: Path, write: Callable[[BinaryIO], None], place: Callable[[], Path], *, settle: bool = True) -> Path:
     # `path` names the temporary file and what is reported; where it shall lie may be known only when it is written
     temporary = path.with_name(names.temporary_name(path.name, os.urandom(4).hex()))
     try:
@@ -167,7 +139,8 @@ def _write(path: Path, write: Callable[[BinaryIO], None], place: Callable[[], Pa
             with suppress(OSError):  # clean-up after a failure: the failure itself is what gets reported
                 os.unlink(temporary)
             raise
-        sync_folder(path.parent)
+        if settle:
+            sync_folder(path.parent)
     except OSError as error:
         raise storage_error(error, path) from error
     return target
@@ -250,8 +223,10 @@ def receive_file(target: Path, read: Callable[[int], Iterator[bytes]], *, limit:
     return hasher.digest()
 
 
-def copy_file(source: Path, target: Path, *, size_bytes: int | None = None, digest: str | None = None) -> str:
-    """Copy a file durably and hash it in the same pass; return its digest.
+def copy_file(
+    source: Path, target: Path, *, size_bytes: int | None = None, digest: str | None = None, settle: bool = True
+) -> str:
+    """Copy a file durably and hash it in the same pass; return its digest. `settle` as for `write_file`.
 
     Raises:
         CorruptError: the bytes are not those of `size_bytes` and `digest`; the target is untouched then.
@@ -275,7 +250,7 @@ def copy_file(source: Path, target: Path, *, size_bytes: int | None = None, dige
                 hint="run 'ckptsync fetch' again",
             )
 
-    write_file(target, write)
+    write_file(target, write, settle=settle)
     return hasher.digest()
 
 
@@ -298,7 +273,7 @@ def link_or_copy(source: Path, target: Path, *, settle: bool = True) -> None:
     except OSError as error:
         if error.errno not in _NO_LINK:
             raise storage_error(error, target) from error
-        copy_file(source, target)
+        copy_file(source, target, settle=False)
     if settle:
         sync_folder(target.parent)
 

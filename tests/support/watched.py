@@ -1,4 +1,4 @@
-"""An `os` for ckptsync.core.fsio that tells of every call that changes a file before it happens."""
+"""An `os` for the rooms that change files that tells of every call that changes a file before it happens."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from ckptsync.core import fsio
+from ckptsync.core import fsio, fssync
 
 _CREATING = os.O_CREAT | os.O_TRUNC
 _CHANGING = ("fsync", "rename", "unlink", "mkdir", "rmdir", "link", "ftruncate", "write", "pwrite")
@@ -33,7 +33,7 @@ class Call:
 
 
 class WatchedOs:
-    """Stands in for the module `os` inside fsio.
+    """Stands in for the module `os` inside fsio and fssync.
 
     Args:
         before: called before each call; what it raises happens instead of it.
@@ -111,10 +111,12 @@ class _WatchedFile:
 
 @contextmanager
 def watching(watched: WatchedOs) -> Iterator[None]:
-    """Let fsio use another `os` until the end of the block."""
-    real = fsio.os
-    fsio.os = watched  # type: ignore[assignment]
+    """Let the rooms that change files use another `os` until the end of the block."""
+    rooms = (fsio, fssync)
+    for room in rooms:
+        room.os = watched  # type: ignore[attr-defined]
     try:
         yield
     finally:
-        fsio.os = real
+        for room in rooms:
+            room.os = os  # type: ignore[attr-defined]

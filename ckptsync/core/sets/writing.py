@@ -53,17 +53,18 @@ class SetWriter:
     def add(self, name: str, role: str, write: Callable[[BinaryIO], None]) -> FileEntry:
         """Write one file of the set; `write` fills an open binary file. Returns its entry."""
         path = self._path(name)
-        fsio.write_file(path, write)
+        fsio.write_file(path, write, settle=False)
         return FileEntry(name, role, path.stat().st_size, fsio.sha256_file(path))
 
     def copy(self, source: Path, entry: FileEntry) -> FileEntry:
         """Copy one file of another folder's set, refusing it when its bytes disagree with the entry."""
-        fsio.copy_file(source, self._path(entry.path), size_bytes=entry.size_bytes, digest=entry.digest)
+        fsio.copy_file(source, self._path(entry.path), size_bytes=entry.size_bytes, digest=entry.digest, settle=False)
         return entry
 
     def link(self, source: Path, entry: FileEntry) -> FileEntry:
         """Give one file of another folder's set a second name here."""
-        fsio.link_or_copy(source, self._path(entry.path))
+        fsio.sync_file(source)  # whoever wrote it may have synced nothing
+        fsio.link_or_copy(source, self._path(entry.path), settle=False)
         return entry
 
     def share(self, start: int, end: int, write: Callable[[BinaryIO], None]) -> FileEntry:
@@ -134,6 +135,9 @@ class SetWriter:
             raise ValueError(f"the manifest of {manifest.stem} names segments that nobody shared: {unheld}")
         data = manifest.serialise() if data is None else data
         sealed = Manifest.parse(data)
+        fsio.sync_folder(
+            self._folder
+        )  # once for the names of all its files: the manifest must not be there before them
         fsio.write_bytes(self._manifest, data)
         fsio.remove_file(self._pending)
         return sealed

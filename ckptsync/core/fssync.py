@@ -1,0 +1,41 @@
+"""Making bytes and names durable, once they are written."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+from .errors import storage_error
+from .fsread import open_regular
+
+# Folders on some file systems cannot be synced at all; that is no failure. EIO is one.
+_NO_DIRECTORY_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable.
+
+    Raises:
+        StorageError: it failed; whether the names are durable is not known then.
+    """
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
+        try:
+            os.fsync(descriptor)
+        except OSError as error:
+            if error.errno not in _NO_DIRECTORY_SYNC:
+                raise
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise storage_error(error, folder, action="sync") from error
+
+
+def sync_file(path: Path) -> None:
+    """Make the bytes of a regular file durable that somebody else wrote."""
+    with open_regular(path) as file:
+        try:
+            os.fsync(file.fileno())
+        except OSError as error:
+            raise storage_error(error, path, action="sync") from error
