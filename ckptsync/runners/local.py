@@ -152,6 +152,8 @@ class LocalRunner:
             if started is None:
                 return SessionStatus(SessionState.QUEUED)
             return SessionStatus(SessionState.RUNNING, seconds=max(time.time() - started.started, 0.0))
+        if folder.script_runs():
+            return SessionStatus(SessionState.RUNNING, "its supervisor was killed; it seals what it has and ends")
         reason = "the supervisor was killed or the machine restarted" if started else "the supervisor could not start"
         return SessionStatus(SessionState.ERROR, f"{reason}; see {folder.supervisor_log}")
 

@@ -131,6 +131,11 @@ class LocalFolder:
         """The lock of whoever is starting or supervising."""
         return self.root / "lock"
 
+    @property
+    def script_lock(self) -> Path:
+        """The lock of the kernel script's process."""
+        return self.root / "script.lock"
+
     def write(self, record: SubmissionRecord | StartRecord | ExitRecord) -> None:
         """Write one of the records, whole or not at all."""
         fsio.write_bytes(self._place(type(record)), jsonio.pretty(asdict(record)))
@@ -147,16 +152,16 @@ class LocalFolder:
         """Read how the session ended; None when that is not recorded."""
         return self._read(ExitRecord)
 
-    def try_lock(self) -> int | None:
-        """Take the lock; return its descriptor, or None when somebody else holds it.
+    def try_lock(self, lock: Path | None = None) -> int | None:
+        """Take the lock, or another one of the folder; return its descriptor, or None when somebody else holds it.
 
         The lock belongs to the open file, not to a process: a supervisor that inherits the descriptor holds it
         on without a gap, and the kernel drops it when the last holder dies, however that happens.
         """
         try:
-            descriptor = os.open(self.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            descriptor = os.open(lock or self.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
-            raise storage_error(error, self.lock) from error
+            raise storage_error(error, lock or self.lock) from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -166,18 +171,11 @@ class LocalFolder:
 
     def is_locked(self) -> bool:
         """Whether somebody is starting or supervising the session."""
-        try:
-            descriptor = os.open(self.lock, os.O_RDWR | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return False
-        try:
-            # Shared, so that two who look do not take each other for the holder
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(descriptor)
-        return False
+        return _is_held(self.lock)
+
+    def script_runs(self) -> bool:
+        """Whether the kernel script runs, also when its supervisor is gone."""
+        return _is_held(self.script_lock)
 
     def _place(self, kind: type) -> Path:
         return self.root / _NAMES[kind]
@@ -191,3 +189,18 @@ class LocalFolder:
             return None
         except (ValueError, TypeError) as error:
             raise CorruptError(f"{path} is damaged: {error}") from None
+
+
+def _is_held(lock: Path) -> bool:
+    try:
+        descriptor = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        # Shared, so that two who look do not take each other for the holder
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False

@@ -88,6 +88,7 @@ class _Supervision:
     def run(self) -> ExitRecord:
         """Run the script to its end, whichever that is."""
         fsio.make_folder(self._folder.working)
+        script_lock = self._folder.try_lock(self._folder.script_lock)  # so that it is known to run without us, too
         with self._folder.log.open("ab") as log:
             try:
                 child = subprocess.Popen(
@@ -99,9 +100,13 @@ class _Supervision:
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
                     preexec_fn=_stop_with_parent(),
+                    pass_fds=() if script_lock is None else (script_lock,),
                 )
             except OSError as error:
                 return self._record(SessionState.ERROR, None, f"cannot run {self._submission.python}: {error}")
+            finally:
+                if script_lock is not None:
+                    os.close(script_lock)
         record = self._watch(child)
         _kill_group(child.pid)  # whatever the script left behind
         return record

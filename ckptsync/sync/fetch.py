@@ -98,7 +98,8 @@ def fetch(project: Project, session: str, reporter: Reporter, *, dry_run: bool =
         return OutputSet(session, folder, tuple(f.path for f in files), tuple(sorted(known)))
     with fsio.locked(place / "fetch.lock", what=f"the download of {session}"):
         _require_room(folder, wanted)
-        received = _receive(runner, handle, record, wanted, folder, downloads, reporter)
+        received, gone = _receive(runner, handle, record, wanted, folder, downloads, reporter)
+        files = [file for file in files if file.path not in gone]
         _import_events(project, record, folder, reporter)
     total = sum(file.size_bytes or 0 for file in files)
     reporter.line(
@@ -168,19 +169,22 @@ def _receive(
     folder: Path,
     downloads: Downloads,
     reporter: Reporter,
-) -> int:
+) -> tuple[int, set[str]]:
     fsio.make_folder(folder)
-    total = 0
+    total, gone = 0, set()
     with reporter.progress(f"fetch {record.session}", sum(file.size_bytes or 0 for file in wanted)) as meter:
         try:
             for file in wanted:
                 size = _receive_one(runner, handle, file, folder, downloads, meter, ended=record.state is not None)
+                if size is None:
+                    gone.add(file.path)
+                    continue
                 total += size
                 if size >= _LARGE_BYTES:  # a large file is worth the time of keeping the record at once
                     downloads.save()
         finally:
             downloads.save()
-    return total
+    return total, gone
 
 
 def _receive_one(
@@ -192,7 +196,7 @@ def _receive_one(
     meter: Meter,
     *,
     ended: bool,
-) -> int:
+) -> int | None:
     target = fsio.safe_join(folder, file.path)
     if target.is_dir():
         raise UnsafePathError(f"{target} is a folder where an output belongs")
@@ -206,7 +210,12 @@ def _receive_one(
 
     limit = file.size_bytes if file.size_bytes is not None and ended else MAX_FILE_BYTES
     # What a session still writes may have changed before the place where the download stopped
-    digest = fsio.receive_file(target, read, limit=limit, resume=ended)
+    try:
+        digest = fsio.receive_file(target, read, limit=limit, resume=ended)
+    except NothingFoundError as error:
+        if ended:
+            raise CorruptError(error.message, hint="run 'ckptsync fetch' again") from None
+        return None  # a session that still runs removes old sets, and files that it has only begun
     size = target.stat().st_size
     if ended and file.size_bytes is not None and size != file.size_bytes:
         hint = "run 'ckptsync fetch' again"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from support.projects import Script
 
 from ckptsync.core import fsio
-from ckptsync.core.errors import LimitError, LockedError, NothingFoundError, StorageError, UnsafePathError
-from ckptsync.runners.base import OutputFile
+from ckptsync.core.errors import CorruptError, LimitError, LockedError, NothingFoundError, StorageError, UnsafePathError
+from ckptsync.runners.base import OutputFile, SessionState
 from ckptsync.sync import fetch as fetching
 from ckptsync.sync import launch
 from ckptsync.sync.events import sound_event
@@ -87,6 +88,31 @@ def test_a_session_that_left_nothing(bench):
     bench.runner.outputs = lambda handle: []
     with pytest.raises(NothingFoundError, match="left no file"):
         fetching.fetch(bench.project, session, bench.told)
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_a_file_that_is_gone_before_it_comes_is_no_empty_session(bench, ended):
+    if ended:
+        session = started(bench)
+    else:
+        bench.runner.script = Script(state=SessionState.RUNNING)
+        plan = launch.plan(bench.project, bench.run, LaunchOptions())
+        launch.start(bench.project, plan, bench.told)
+        session = plan.spec.session
+    listed, whole = bench.runner.outputs, bench.runner.read_output
+    bench.runner.outputs = lambda handle: [*listed(handle), OutputFile(".model.zip.tmp", 7)]
+
+    def read(handle, file, offset=0):
+        if file.path == ".model.zip.tmp":
+            raise NothingFoundError(f"{file.path} does not exist")
+        return whole(handle, file, offset)
+
+    bench.runner.read_output = read
+    if ended:  # and written down as such, it would never be fetched again
+        with pytest.raises(CorruptError, match="tmp does not exist"):
+            fetching.fetch(bench.project, session, bench.told)
+    else:
+        assert ".model.zip.tmp" not in fetching.fetch(bench.project, session, bench.told).files
 
 
 def test_a_source_that_sends_more_than_it_announced_is_cut_off(bench):
