@@ -272,7 +272,8 @@ def _ended(trip: _Trip, record: SessionRecord, plan: LaunchPlan | None) -> Round
 def _outcome(record: SessionRecord, receipt: RestoreReceipt | None, *, progress: bool) -> tuple[ExitCode, str]:
     name, state = record.session, record.state
     kept = _kept(receipt) if progress else "it left nothing new"
-    if state == SessionState.ERROR:
+    stopped = record.cause == "signal"  # by somebody else than us; it has sealed what it had
+    if state == SessionState.ERROR and not (stopped and progress):
         return _failed(record, kept)
     if receipt is not None and not progress and receipt.exit_code in (ExitCode.CORRUPT, ExitCode.INCOMPATIBLE):
         return ExitCode(receipt.exit_code), f"{name} left no checkpoint that may be used; nothing was restored"
@@ -282,6 +283,8 @@ def _outcome(record: SessionRecord, receipt: RestoreReceipt | None, *, progress:
         return ExitCode.PARTIAL, f"{name} was killed at its time limit; {kept}"
     if state == SessionState.CANCELLED:
         return ExitCode.PARTIAL, f"{name} was cancelled; {kept}"
+    if state == SessionState.ERROR:
+        return ExitCode.PARTIAL, f"{name} was stopped by a signal; {kept}"
     if record.fell_back or (receipt is not None and receipt.exit_code == ExitCode.PARTIAL):
         return ExitCode.PARTIAL, f"{name} ended, with a broken checkpoint passed over; {kept}"
     return ExitCode.OK, f"{name} ended ({record.cause or state}); {kept}"
@@ -307,7 +310,7 @@ def _kept(receipt: RestoreReceipt | None) -> str:
 def _next_command(run: RunConfig, record: SessionRecord, receipt: RestoreReceipt | None) -> str:
     if record.refusal is not None and record.refusal.exit_code == ExitCode.INCOMPATIBLE:
         return f"ckptsync launch {run.name} --fresh"
-    if record.state == SessionState.ERROR:
+    if record.state == SessionState.ERROR and record.cause != "signal":
         return f"ckptsync logs {record.session}"
     heads = {name: origin.num_timesteps for name, origin in record.spec.heads.items()}
     if receipt is not None:

@@ -145,14 +145,21 @@ def test_an_error_inside_the_session_is_told_as_what_it_is(bench, error, code, s
     assert (trip(bench).exit_code, head(bench).num_timesteps) == (0, 400)
 
 
-def test_a_script_that_somebody_stopped_is_told_in_the_words_of_the_runner(bench):
+@pytest.mark.parametrize(
+    ("steps", "code", "said"),
+    [
+        ((100, 200), 3, "a/s0001 was stopped by a signal; a is at 200 steps now"),
+        ((), 7, "a/s0001 failed (as scripted); it left nothing new"),
+    ],
+)
+def test_a_script_that_somebody_stopped_did_not_crash(bench, steps, code, said):
     def stop(working: Path) -> None:
         info = SessionInfo("a/s0001", "signal", 143, {}, seconds=1.0, total_training_time=1.0, error="exit code 143")
         write_session_info(working / SESSION_INFO_NAME, info)
 
-    bench.runner.script = Script(state=SessionState.ERROR, change=stop)
+    bench.runner.script = Script(steps=steps, state=SessionState.ERROR, change=stop)
     result = trip(bench)
-    assert (result.exit_code, result.message) == (7, "a/s0001 failed (as scripted); a is at 200 steps now")
+    assert (result.exit_code, result.message, result.next_command) == (code, said, "ckptsync launch a")
 
 
 def test_an_error_event_that_makes_no_sense_is_not_believed(bench):
