@@ -12,7 +12,7 @@ from .findings import Finding, warning
 from .layout import TrainingTree
 from .manifest import Manifest
 from .policy import SCORE, is_best
-from .sets import SetState, StoredSet, newest
+from .sets import SetState, StoredSet, newest, set_aside
 
 SCHEMA = "ckptsync.head/1"
 _MAX_HEAD_BYTES = 1 << 16
@@ -201,6 +201,35 @@ def standing(tree: TrainingTree, stored: list[StoredSet], scenario: str) -> Stan
         candidates = at_head + older
         head = head if at_head else None
     return Standing(head, tuple(candidates), tuple(findings))
+
+
+def set_other_lineages_aside(
+    tree: TrainingTree, stored: list[StoredSet], scenario: str, lineage: str
+) -> list[StoredSet]:
+    """Begin a scenario anew: remove its head, then move its sets to the attic, as far as they are of other lineages.
+
+    Args:
+        tree: the tree; the caller holds its lock.
+        stored: what it holds.
+        scenario: whose sets.
+        lineage: what is of this one stays.
+
+    Returns:
+        What was moved.
+    """
+    head = standing(tree, stored, scenario).head
+    if head is None or head.lineage != lineage:
+        remove_head(tree, scenario)
+    others = [
+        s
+        for s in stored
+        if s.scenario == scenario
+        and s.state is not SetState.TORN
+        and (s.manifest is None or s.manifest.lineage != lineage)
+    ]
+    for other in others:
+        set_aside(other, tree.attic)
+    return others
 
 
 def tree_scenarios(stored: list[StoredSet], folder: Path) -> list[str]:

@@ -103,19 +103,8 @@ def start_over(tree: TrainingTree, scenarios: Iterable[str], lineage: str) -> li
     moved: list[StoredSet] = []
     stored = sets.scan(tree.checkpoints)
     for scenario in scenarios:
-        old = [
-            s
-            for s in stored
-            if s.scenario == scenario
-            and s.state is not SetState.TORN
-            and (s.manifest is None or s.manifest.lineage != lineage)
-        ]
+        old = heads.set_other_lineages_aside(tree, stored, scenario, lineage)
         models = {s.manifest.model.digest: s.manifest for s in old if s.manifest is not None}
-        head = heads.standing(tree, stored, scenario).head
-        if head is None or head.lineage != lineage:
-            heads.remove_head(tree, scenario)
-        for item in old:
-            sets.set_aside(item, tree.attic)
         remove_exports(tree, scenario, models)
         moved += old
     if moved:

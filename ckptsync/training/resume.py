@@ -8,7 +8,7 @@ from ..core import names, sets
 from ..core.compare import compare, describe_incompatibility
 from ..core.errors import CorruptError, IncompatibleError
 from ..core.findings import Finding, Severity, Verdict
-from ..core.heads import Head, better_of, read_head, remove_head, standing, tree_scenarios, write_head
+from ..core.heads import Head, better_of, read_head, standing, tree_scenarios, write_head
 from ..core.layout import TrainingTree
 from ..core.manifest import Manifest, Origin
 from ..core.readers import ModelReport, read_model
@@ -136,20 +136,6 @@ def roll_forward(tree: TrainingTree, scenario: str) -> Manifest | None:
         head, moved = Head.of(child, better_of(head.best, child)), child
         write_head(tree, head)
     return moved
-
-
-def start_over(tree: TrainingTree, scenario: str, lineage: str) -> None:
-    """Move a scenario's sets of other lineages to the attic, and its head away; the caller holds the tree's lock."""
-    for stored in sets.scan(tree.checkpoints):
-        own = stored.manifest is not None and stored.manifest.lineage == lineage
-        if stored.scenario == scenario and stored.state is not SetState.TORN and not own:
-            sets.set_aside(stored, tree.attic)
-    try:
-        head = read_head(tree, scenario)
-    except ValueError:
-        head = None
-    if head is None or head.lineage != lineage:
-        remove_head(tree, scenario)
 
 
 def other_scenarios(tree: TrainingTree, scenario: str) -> list[str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ..core import sets
 from ..core.errors import UsageError
+from ..core.heads import set_other_lineages_aside
 from ..core.manifest import Manifest, Origin
 from ..core.session import ScenarioSpec
 from ..core.sets import StoredSet
@@ -15,7 +16,7 @@ from ..core.signature import Signature
 from .course import Course, Surroundings
 from .log import log
 from .metrics import finite
-from .resume import Resume, choose, other_scenarios, roll_forward, start_over
+from .resume import Resume, choose, other_scenarios, roll_forward
 from .versions import current_versions
 from .writer import Chain, Draft, Member
 
@@ -214,7 +215,8 @@ class Scenario:
         if self._chosen is None:
             tree = self._around.tree
             if self._fresh:
-                start_over(tree, self.name, self._chain_for(None).lineage)
+                lineage = self._chain_for(None).lineage
+                set_other_lineages_aside(tree, sets.scan(tree.checkpoints), self.name, lineage)
             roll_forward(tree, self.name)
             chosen = choose(tree, self.name, expected=self._expected)
             self._chosen = (chosen,)

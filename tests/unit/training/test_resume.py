@@ -12,7 +12,7 @@ from ckptsync.core.errors import CorruptError, IncompatibleError
 from ckptsync.core.layout import TrainingTree
 from ckptsync.core.manifest import Origin
 from ckptsync.testing.sb3_files import mlp_parameters, mlp_signature
-from ckptsync.training.resume import choose, roll_forward, start_over
+from ckptsync.training.resume import choose, roll_forward
 
 
 def flip_a_byte(tree: TrainingTree, stem: str) -> None:
@@ -123,7 +123,7 @@ def test_a_damaged_set_moves_no_head(tree: TrainingTree) -> None:
 def test_starting_over_keeps_the_old_sets_in_the_attic(tree: TrainingTree) -> None:
     train(tree.root, 100)
     train(tree.root, 100, scenario="b")
-    start_over(tree, "a", "another-lineage")
+    heads.set_other_lineages_aside(tree, sets.scan(tree.checkpoints), "a", "another-lineage")
     assert choose(tree, "a") is None
     assert [s.scenario for s in sets.scan(tree.checkpoints)] == ["b"]
     assert len(list(tree.attic.rglob("a_checkpoint_100_steps.manifest.json"))) == 1
