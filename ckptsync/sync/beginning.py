@@ -123,12 +123,18 @@ def _refuse_silent_zero(
     folder = project.tree(run).checkpoints
     damaged = [finding for finding in place.findings if finding.code != "set.torn"]
     if broken or damaged:
-        reasons = [f"{stored.stem}: {findings[0]}" for stored, findings in broken]
+        alike: dict[str, list[str]] = {}
+        for stored, findings in broken:
+            alike.setdefault(str(findings[0]), []).append(stored.stem)
+        reasons = [f"{', '.join(stems)}: {reason}" for reason, stems in alike.items()]
         reasons += [str(finding) for finding in damaged]
+        way_out = f"'ckptsync restore {run.name}' puts a fetched session's sound copies in their place"
+        if broken and (newest := broken[0][1][0]).verdict is Verdict.UNSAFE:
+            way_out = newest.hint  # a sound copy would be as unsafe
         raise CorruptError(
             f"no checkpoint of {names.printable(scenario)} in {folder} is good, and something is there: "
             + "; ".join(reasons),
-            hint=f"'ckptsync restore {run.name}' puts a fetched session's sound copies in their place; {FRESH_HINT}",
+            hint=f"{way_out}; {FRESH_HINT}",
         )
     if place.candidates:
         raise NothingFoundError(

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from support.hostile import code_object, function, sb3_file
 from support.projects import CONFIG, Script, rewrite_manifest, seal_set, set_head, write_model
 
 from ckptsync.core import heads, sets
 from ckptsync.core.errors import CkptsyncError, CorruptError, IncompatibleError, LockedError, NothingFoundError
 from ckptsync.core.layout import EVENTS_NAME, SESSION_INFO_NAME
+from ckptsync.core.manifest import FileEntry
+from ckptsync.core.readers import read_model
 from ckptsync.core.session import EventLog, SessionInfo, write_session_info
 from ckptsync.runners.base import SessionState
 from ckptsync.sync import fetch as fetching
@@ -274,6 +278,28 @@ def test_nothing_good_is_an_error_not_a_start_from_zero(bench):
     with pytest.raises(CorruptError, match="is good, and something is there"):
         trip(bench)
     assert len(bench.runner.started) == 1
+
+
+def test_functions_in_sets_that_the_ledger_does_not_know_ask_for_trust(bench):
+    folder = bench.tree.checkpoints
+
+    def schedule():
+        return function(code_object(b"\x97\0S\0", "my_schedule"))
+
+    for num_timesteps in (100, 200):
+        manifest = seal_set(folder, num_timesteps, session="a/s0007")
+        model = folder / manifest.model.path
+        (folder / f"{manifest.stem}.manifest.json").unlink()
+        model.write_bytes(sb3_file(lr_schedule=schedule(), num_timesteps=num_timesteps))
+        report = read_model(model)
+        entry = FileEntry(model.name, "model", report.size_bytes, report.digest, report.content)
+        sets.seal_in_place(folder, replace(manifest, files=(entry,), signature=report.signature, digest=""))
+    with pytest.raises(CorruptError) as refused:
+        trip(bench)
+    assert "a_checkpoint_200_steps, a_checkpoint_100_steps: data: lr_schedule" in refused.value.message
+    [digest] = [found.digest for found in report.functions]
+    assert f'functions = ["{digest}"]' in refused.value.hint
+    assert "restore" not in refused.value.hint
 
 
 def test_sets_that_are_gone_are_missed(bench):
