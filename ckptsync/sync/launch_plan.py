@@ -152,6 +152,7 @@ def plan(project: Project, run: RunConfig, options: LaunchOptions) -> LaunchPlan
         resumes={b.scenario: (b.manifest.stem, b.manifest.num_timesteps) if b.manifest else None for b in beginnings},
         notes=(
             *why_fresh,
+            *_no_time(spec),
             *(note for beginning in beginnings for note in beginning.notes),
             *(note for room in ahead for note in room.notes),
         ),
@@ -170,6 +171,15 @@ def passed_over(project: Project, run: RunConfig, beginning: Beginning) -> bool:
     except ValueError:
         return beginning.manifest is not None
     return head is not None and beginning.manifest is not None and head.digest != beginning.manifest.digest
+
+
+def _no_time(spec: SessionSpec) -> tuple[str, ...]:
+    if spec.budget_seconds is None or spec.margin_seconds < spec.budget_seconds:
+        return ()
+    return (
+        f"the margin ({spec.margin_seconds:g} s) takes all of the budget ({spec.budget_seconds:g} s): the session "
+        "will stop before it trains; set a smaller margin",
+    )
 
 
 def _why_fresh(run: RunConfig, options: LaunchOptions, stored: Sequence[StoredSet]) -> tuple[str, ...]:

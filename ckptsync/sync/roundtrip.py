@@ -278,7 +278,9 @@ def _outcome(record: SessionRecord, receipt: RestoreReceipt | None, *, progress:
     if receipt is not None and not progress and receipt.exit_code in (ExitCode.CORRUPT, ExitCode.INCOMPATIBLE):
         return ExitCode(receipt.exit_code), f"{name} left no checkpoint that may be used; nothing was restored"
     if not progress:
-        return ExitCode.NO_PROGRESS, f"{name} ended ({state}) without a new checkpoint: {record.reason or kept}"
+        late = state == SessionState.TIMED_OUT or record.cause == "deadline"
+        reason = "its budget was over before there was anything new to save" if late else record.reason or kept
+        return ExitCode.NO_PROGRESS, f"{name} ended ({state}) without a new checkpoint: {reason}"
     if state == SessionState.TIMED_OUT:
         return ExitCode.PARTIAL, f"{name} was killed at its time limit; {kept}"
     if state == SessionState.CANCELLED:

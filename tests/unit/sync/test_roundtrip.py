@@ -166,6 +166,17 @@ def test_a_script_that_somebody_stopped_did_not_crash(bench, steps, code, said):
     assert (result.exit_code, result.message, result.next_command) == (code, said, "ckptsync launch a")
 
 
+def test_a_session_without_time_is_told_so(bench):
+    bench.reload(CONFIG.replace("packages", 'budget = "20s"\npackages'))
+    bench.runner.script = Script(steps=(), state=SessionState.TIMED_OUT)
+    result = trip(bench)
+    assert (result.exit_code, result.message) == (
+        11,
+        "a/s0001 ended (timed out) without a new checkpoint: its budget was over before there was anything new to save",
+    )
+    assert "the margin (30 s) takes all of the budget (20 s)" in bench.told.text
+
+
 def test_an_error_event_that_makes_no_sense_is_not_believed(bench):
     trip(bench)
 
