@@ -128,7 +128,7 @@ CODES: dict[str, tuple[Verdict | None, str]] = {
     "set.fallback": (None, "the newest set is broken; an older good one is used"),
     "lineage.behind": (None, "something newer is in place"),
     "lineage.branch": (None, "the set does not descend from the head"),
-    "head.damaged": (None, "the head file cannot be read; the newest sealed set counts"),
+    "head.damaged": (None, "the head file cannot be used; the newest sealed set counts"),
 }
 
 
