@@ -153,7 +153,11 @@ class _Boot:
         )
         if stopped_in_time and info.cause == "signal":
             info = replace(info, cause="deadline")  # the signal was ours
-        write_session_info(self._working / SESSION_INFO_NAME, info)
+        try:
+            write_session_info(self._working / SESSION_INFO_NAME, info)
+        except CkptsyncError as failed:
+            _say(f"[CKPTSYNC] ERROR: how the session has ended could not be written down: {failed.message}")
+            code = code or failed.exit_code
         saved = sum(block["checkpoints"] for block in info.scenarios.values())
         _say(
             f"[CKPTSYNC] session {self._spec.session} ended: cause {info.cause}, exit code {code}, "

@@ -40,6 +40,7 @@ from ..core.summary import summarise, trained_seconds
 from .course import Surroundings
 from .disk import Disk
 from .host import current_host
+from .leaving import exit_code_of, first_line, leave_with
 from .log import kept_in, log
 from .plan import Plan
 from .progress import SessionProgress
@@ -140,7 +141,7 @@ class TrainingSession:
         """
         if getattr(multiprocessing.current_process(), "_inheriting", False):
             # Python says the same when a process is begun in an import, but a session comes before that
-            _leave_with(
+            leave_with(
                 UsageError(
                     "a worker process of multiprocessing has imported the script, which opens a session again",
                     hint="put what the script does below: if __name__ == '__main__':",
@@ -216,7 +217,7 @@ class TrainingSession:
             if self._plan.spec is not None:  # outside a session the file may belong to whoever holds the lock
                 self._events.write_error(error)
             if self._script:
-                _leave_with(error)
+                leave_with(error)
             raise
         except BaseException:
             self._stack.close()
@@ -230,7 +231,8 @@ class TrainingSession:
         fsio.make_folder(tree.checkpoints)
         sets.sweep(tree.checkpoints)
         if plan.spec is None:
-            fsio.remove_file(self._working / EVENTS_NAME)  # outside a session each call tells its own story
+            for name in (EVENTS_NAME, SESSION_INFO_NAME):  # outside a session each call tells its own story
+                fsio.remove_file(self._working / name)
         deadline = None
         if plan.budget_seconds is not None:
             deadline = self._started + max(0.0, plan.budget_seconds - plan.margin_seconds)
@@ -308,18 +310,31 @@ class TrainingSession:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        exit_code = self._exit_code(error)
+        exit_code = exit_code_of(error, self._stop.exit_code)
+        problem: CkptsyncError | None = None
         with self._stop.undisturbed():
-            if error is not None and not isinstance(error, SystemExit):
-                self._events.write_error(error)
-                log(f"[TRAIN] the session ends: {_first_line(error)}")
-            self._stop.save_answered()  # nobody is left who could answer
-            self._stack.close()
-            self._write_end(exit_code, f"{type(error).__name__}: {error}" if isinstance(error, Exception) else None)
-        if isinstance(error, CkptsyncError) and self._script:
-            _leave_with(error)
+            try:
+                self._end(error, exit_code)
+            except CkptsyncError as unwritten:
+                log(f"[TRAIN] how the session has ended could not be written down: {unwritten.message}")
+                problem = unwritten if exit_code == ExitCode.OK else None  # else there is worse to tell
+        told = error or problem
+        if isinstance(told, CkptsyncError) and self._script:
+            leave_with(told)
+        if problem is not None:
+            raise problem
         if isinstance(error, KeyboardInterrupt) or (error is None and exit_code != ExitCode.OK):
             raise SystemExit(exit_code)
+
+    def _end(self, error: BaseException | None, exit_code: int) -> None:
+        try:
+            if error is not None and not isinstance(error, SystemExit):
+                log(f"[TRAIN] the session ends: {first_line(error)}")
+                self._events.write_error(error)
+            self._stop.save_answered()  # nobody is left who could answer
+        finally:
+            self._stack.close()
+        self._write_end(exit_code, f"{type(error).__name__}: {error}" if isinstance(error, Exception) else None)
 
     def _write_end(self, exit_code: int, error: str | None) -> None:
         if BOOT_VARIABLE in os.environ:
@@ -352,32 +367,10 @@ class TrainingSession:
         finally:
             os._exit(code)
 
-    def _exit_code(self, error: BaseException | None) -> int:
-        if isinstance(error, CkptsyncError):
-            return error.exit_code
-        if isinstance(error, SystemExit):
-            return error.code if isinstance(error.code, int) else ExitCode.OK if error.code is None else ExitCode.ERROR
-        if isinstance(error, KeyboardInterrupt):
-            return self._stop.exit_code or ExitCode.INTERRUPTED
-        return self._stop.exit_code if error is None else ExitCode.ERROR
-
     def _scenarios_open(self) -> list[Scenario]:
         if self._opened is None:
             raise UsageError("the session is not open", hint="with TrainingSession.from_environment() as session: ...")
         return self._opened
-
-
-def _leave_with(error: CkptsyncError) -> NoReturn:
-    # A kernel script shows no traceback for what is told on purpose; who builds a session by hand gets the error
-    hint = f"\n{error.hint}" if error.hint else ""
-    sys.stderr.write(f"{type(error).__name__}: {error.message}{hint}\n")
-    sys.stderr.flush()
-    raise SystemExit(int(error.exit_code)) from error
-
-
-def _first_line(error: BaseException) -> str:
-    told = str(error).partition("\n")[0]
-    return f"{type(error).__name__}: {told}" if told else type(error).__name__
 
 
 def _script_name() -> str:

@@ -262,6 +262,15 @@ def test_an_end_that_cannot_be_told_is_no_success(tmp_path: Path, cache: Path) -
 
 
 @pytest.mark.slow
+def test_an_end_marker_that_cannot_be_written_is_told_without_a_traceback(tmp_path: Path, cache: Path) -> None:
+    script = "import os\nos.mkdir('session_info.json')\n"
+    session = Machine(tmp_path, kernel_of(tmp_path, script), cache).run()
+    assert session.code == 1
+    assert "ERROR: how the session has ended could not be written down" in session.log
+    assert "Traceback" not in session.log
+
+
+@pytest.mark.slow
 def test_the_script_of_a_deeper_folder_finds_its_neighbours(tmp_path: Path, cache: Path) -> None:
     kernel = kernel_of(tmp_path, "")
     (kernel / "src").mkdir()

@@ -68,6 +68,30 @@ def test_a_long_error_is_told_in_full_once(capsys: pytest.CaptureFixture[str]) -
     assert told.count("and at length") == told.count("do better") == 1
 
 
+@pytest.mark.parametrize(
+    ("error", "code", "told"), [(None, 1, "StorageError: "), (UsageError("the true reason"), 2, "the true reason")]
+)
+def test_an_end_that_cannot_be_written_down_hides_no_error(
+    capsys: pytest.CaptureFixture[str], error: UsageError | None, code: int, told: str
+) -> None:
+    with pytest.raises(SystemExit) as left, TrainingSession.from_environment("a"):
+        Path("session_info.json").mkdir()
+        if error is not None:
+            raise error
+    assert left.value.code == code
+    said = capsys.readouterr()
+    assert "how the session has ended could not be written down" in said.out + said.err
+    assert told in said.err
+
+
+def test_the_end_of_an_earlier_call_is_not_taken_for_this_one(tree: TrainingTree) -> None:
+    with TrainingSession(tree.root, "a", 100):
+        pass
+    assert Path("session_info.json").exists()
+    with TrainingSession(tree.root, "a", 100):
+        assert not Path("session_info.json").exists()
+
+
 def test_outside_any_session_the_folder_of_the_script_names_the_scenario(tree: TrainingTree) -> None:
     done = subprocess.run([sys.executable, str(TOY)], capture_output=True, text=True, check=True)
     assert "toy begins at 0" in done.stdout
