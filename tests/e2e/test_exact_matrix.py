@@ -74,6 +74,8 @@ def prove(folder: Path, seed: str, names: Sequence[str]) -> None:
         if differing:
             wrong.append(f"{name}: largest difference {largest}, in {differing[:8]}")
         resumed = sum("resumed" in observed for observed in mine)
+        if not resumed:
+            wrong.append(f"{name}: no session has resumed, so nothing is proved")
         figures.record(name, cuts=CUTS, resumed=resumed, compared=arrays, different=len(differing))
     assert not wrong, "\n".join(wrong)
 

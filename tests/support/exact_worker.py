@@ -11,6 +11,7 @@ import os
 import random
 import signal
 import sys
+import time
 import traceback
 import warnings
 from contextlib import suppress
@@ -45,9 +46,17 @@ class Plan:
 def plan_of(name: str, seed: str) -> Plan:
     """Return the plan of a case, always the same for the same seed."""
     draw = random.Random(f"{seed}/{name}")
+    total = CASES[name].total
     # After SIGTERM a session goes on to the end of its rollout: that must not be the target yet
-    cuts = sorted(draw.sample(range(2, CASES[name].total * 2 // 3), CUTS))
+    anywhere = range(2, total * 2 // 3)
+    late = draw.choice(_saved(total))
+    cuts = sorted([late, *draw.sample([cut for cut in anywhere if cut != late], CUTS - 1)])
     return Plan(tuple(cuts), tuple(draw.choice(list(ENDS)) for _ in cuts), draw.random() < 0.5)
+
+
+def _saved(total: int) -> range:
+    """Return the steps at which a session has saved something, so that the next one resumes."""
+    return range(total // 3, total * 2 // 3)
 
 
 def end_of(name: str, seed: str, session: str) -> int:
@@ -156,7 +165,8 @@ def _session(case: Case, folder: Path, plan: Plan, index: int) -> None:
 
     last = index == len(plan.cuts)
     callbacks = case.callbacks()
-    cutter = _cutter(plan.cuts[index], plan.ends[index]) if not last else _cutter(_NEVER, "callback")
+    seals = folder / "models" / "checkpoints"
+    cutter = _cutter(_NEVER, "callback") if last else _cutter(plan.cuts[index], plan.ends[index], case.total, seals)
     with TrainingSession(folder / "models", "case", case.total, every_steps=max(8, case.total // 9)) as session:
         model = session.load_or_create(case.algorithm_class(), case.policy, case.env(), **case.built_arguments())
         model.set_logger(_logger())
@@ -165,7 +175,15 @@ def _session(case: Case, folder: Path, plan: Plan, index: int) -> None:
         save(model, callbacks, folder / "cut.npz")
 
 
-def _cutter(at: int, end: str) -> Any:
+def _wait_for_a_seal(folder: Path) -> None:
+    """Let the writer's thread come to its end once: a cut before any save would prove nothing."""
+    for _ in range(250):
+        if list(folder.glob("*.manifest.json")):
+            return
+        time.sleep(0.02)
+
+
+def _cutter(at: int, end: str, total: int = _NEVER, seals: Path = Path()) -> Any:
     from stable_baselines3.common.callbacks import BaseCallback
 
     class Cutter(BaseCallback):
@@ -174,6 +192,8 @@ def _cutter(at: int, end: str) -> Any:
         def _on_step(self) -> bool:
             if self.num_timesteps < at:
                 return True
+            if self.num_timesteps in _saved(total):
+                _wait_for_a_seal(seals)
             if end == "kill":
                 os.kill(os.getpid(), signal.SIGKILL)
             if end == "exit":
