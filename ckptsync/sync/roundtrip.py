@@ -272,16 +272,18 @@ def _ended(trip: _Trip, record: SessionRecord, plan: LaunchPlan | None) -> Round
 def _outcome(record: SessionRecord, receipt: RestoreReceipt | None, *, progress: bool) -> tuple[ExitCode, str]:
     name, state = record.session, record.state
     kept = _kept(receipt) if progress else "it left nothing new"
+    # A script that does not stop in time is killed by boot, else by the runner
+    late = state == SessionState.TIMED_OUT or (state == SessionState.ERROR and record.cause == "deadline")
     stopped = record.cause == "signal"  # by somebody else than us; it has sealed what it had
-    if state == SessionState.ERROR and not (stopped and progress):
+    if state == SessionState.ERROR and not (progress and (stopped or late)):
         return _failed(record, kept)
     if receipt is not None and not progress and receipt.exit_code in (ExitCode.CORRUPT, ExitCode.INCOMPATIBLE):
         return ExitCode(receipt.exit_code), f"{name} left no checkpoint that may be used; nothing was restored"
     if not progress:
-        late = state == SessionState.TIMED_OUT or record.cause == "deadline"
-        reason = "its budget was over before there was anything new to save" if late else record.reason or kept
+        over = late or record.cause == "deadline"
+        reason = "its budget was over before there was anything new to save" if over else record.reason or kept
         return ExitCode.NO_PROGRESS, f"{name} ended ({state}) without a new checkpoint: {reason}"
-    if state == SessionState.TIMED_OUT:
+    if late:
         return ExitCode.PARTIAL, f"{name} was killed at its time limit; {kept}"
     if state == SessionState.CANCELLED:
         return ExitCode.PARTIAL, f"{name} was cancelled; {kept}"
@@ -312,7 +314,7 @@ def _kept(receipt: RestoreReceipt | None) -> str:
 def _next_command(run: RunConfig, record: SessionRecord, receipt: RestoreReceipt | None) -> str:
     if record.refusal is not None and record.refusal.exit_code == ExitCode.INCOMPATIBLE:
         return f"ckptsync launch {run.name} --fresh"
-    if record.state == SessionState.ERROR and record.cause != "signal":
+    if record.state == SessionState.ERROR and record.cause not in ("signal", "deadline"):
         return f"ckptsync logs {record.session}"
     heads = {name: origin.num_timesteps for name, origin in record.spec.heads.items()}
     if receipt is not None:

@@ -151,7 +151,7 @@ class _Boot:
             trained=trained,
             error=error,
         )
-        if stopped_in_time and info.cause == "signal":
+        if end.killed or (stopped_in_time and info.cause == "signal"):
             info = replace(info, cause="deadline")  # the signal was ours
         try:
             write_session_info(self._working / SESSION_INFO_NAME, info)
@@ -175,7 +175,7 @@ class _Boot:
                 return  # the script uses TrainingSession and has sealed its sets itself
             from .classic import ClassicEnd, seal_classic  # the readers are needed for plain files only
 
-            cause = "deadline" if stopped_in_time else _cause(end)
+            cause = "deadline" if stopped_in_time or end.killed else _cause(end)
             classic_end = ClassicEnd(cause, None if stopped_in_time else end.signal)
             seal_classic(self._spec, self._tree, self._log, classic_end, say=_say)
 

@@ -31,12 +31,14 @@ class ChildEnd:
         signal: the name of the signal that it was sent through us or died of, or None.
         deadline: it was still running at the deadline and was asked to stop.
         error: the last line of its last traceback, else what killed it or its exit code; None when it ended well.
+        killed: it did not end when it was asked to, and was killed.
     """
 
     exit_code: int
     signal: str | None
     deadline: bool
     error: str | None
+    killed: bool = False
 
 
 def run_child(
@@ -75,6 +77,7 @@ def run_child(
         signal=sent[0].name if sent else died_of,
         deadline=asked.rang,
         error=None if code == 0 else plain if killed.rang else pump.last_traceback_line() or plain,
+        killed=killed.rang,
     )
 
 

@@ -64,7 +64,7 @@ def test_it_is_asked_to_stop_at_the_deadline(capfd: pytest.CaptureFixture[str]) 
     begin = time.monotonic()
     end = run("import time; time.sleep(60)", seconds=0.3)
     assert time.monotonic() - begin < 10
-    assert (end.exit_code, end.deadline) == (143, True)
+    assert (end.exit_code, end.deadline, end.killed) == (143, True, False)
 
 
 def test_a_process_that_stays_behind_does_not_hold_us(capfd: pytest.CaptureFixture[str]) -> None:
@@ -77,7 +77,7 @@ def test_a_process_that_stays_behind_does_not_hold_us(capfd: pytest.CaptureFixtu
 def test_one_that_does_not_listen_is_killed(capfd: pytest.CaptureFixture[str]) -> None:
     script = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
     end = run(script, seconds=0.3, kill_seconds=0.6)
-    assert (end.exit_code, end.deadline) == (137, True)
+    assert (end.exit_code, end.deadline, end.killed) == (137, True, True)
     assert end.error == "the script did not end when it was asked to, and was killed"
 
 
