@@ -236,7 +236,7 @@ def test_an_unmodified_script_is_stopped_before_the_limit_and_sealed(classic: Ma
 @pytest.mark.slow
 def test_a_script_that_misses_its_own_deadline_is_asked_to_stop(toy: Machine) -> None:
     # its deadline is at 1.8 s, it is asked at 5.4 s, and would be killed at 7.2 s
-    session = toy.run(budget_seconds=9.0, margin_seconds=7.2, params={"sleep": 5.2})
+    session = toy.run(budget_seconds=9.0, margin_seconds=7.2, params={"sleep": 6.0})
     assert session.code == 0, session.log
     assert session.info["cause"] == "deadline"
     assert session.info["scenarios"]["x"]["signal"] == "SIGTERM"

@@ -214,7 +214,7 @@ def test_a_crash_is_told_with_the_last_lines(tmp_path: Path, capsys: pytest.Capt
 
 def test_a_save_longer_than_the_margin_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = CONFIG.replace("quick_steps", 'margin = "1s"\nquick_steps')
-    folder = make_project(tmp_path, OWN_LOOP.format(writing="time.sleep(0.8)"), config)
+    folder = make_project(tmp_path, OWN_LOOP.format(writing="time.sleep(1.2)"), config)
     value = report(folder, "--steps", "40", capsys=capsys)
     assert (value["exit_code"], codes(value, "warning", "blocker")) == (3, ["stop.slow", "save.margin"])
     assert all('set margin = "' in fault["hint"] for fault in value["faults"][:2])
