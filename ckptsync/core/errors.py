@@ -13,6 +13,7 @@
     +-- NoProgressError             11   a session left nothing new
     +-- ConfigError                 12   ckptsync.toml or CKPTSYNC_* is wrong
     +-- StorageError                 1   the disk is full, read-only or failing
+    +-- ServiceError                 1   a service cannot be reached, or answers what makes no sense
     +-- InterruptedBySignal    130/143   Ctrl-C or SIGTERM
 
 A message says what failed and why (with the file, what was expected and what was found); the hint
@@ -123,9 +124,19 @@ class SessionFailedError(CkptsyncError):
 
 
 class LimitError(CkptsyncError):
-    """A quota or limit of a runner was reached."""
+    """A quota or limit of a runner was reached.
+
+    Args:
+        message: what failed, and why.
+        hint: the next command to type, or what to change.
+        available_at: when it will be possible, in ISO 8601 UTC, where known.
+    """
 
     exit_code = ExitCode.LIMIT
+
+    def __init__(self, message: str, *, hint: str | None = None, available_at: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.available_at = available_at
 
 
 class LockedError(CkptsyncError):
@@ -155,6 +166,24 @@ class ConfigError(CkptsyncError):
 
 class StorageError(CkptsyncError):
     """The disk is full, read-only or failing."""
+
+
+class ServiceError(CkptsyncError):
+    """A service cannot be reached, or answers what makes no sense.
+
+    Args:
+        message: what failed, and why.
+        hint: the next command to type, or what to change.
+        transient: whether the same call may go through later.
+        retry_after: how many seconds the service asks to wait, where it does.
+    """
+
+    def __init__(
+        self, message: str, *, hint: str | None = None, transient: bool = True, retry_after: float | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.transient = transient
+        self.retry_after = retry_after
 
 
 class InterruptedBySignal(CkptsyncError):

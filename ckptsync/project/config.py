@@ -64,6 +64,8 @@ _FIELDS = {
 }
 _TRUST: dict[str, values.Parser] = {"functions": values.texts, "files": values.texts}
 _TOP = ("results", "runs", "runners", "trust")
+# Runners whose settings a run may give a table of its own, over those in [runners.<name>]
+_RUNNER_TABLES = ("local", "kaggle")
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,7 @@ class RunConfig:
         params: handed to the script as `session.params`.
         packages: pure-Python packages that travel in the bundle.
         expects: what the run declares of its network, or None.
+        runner_settings: runner -> settings of this run, over those in `[runners.<name>]`.
         origins: key -> `default`, `ckptsync.toml`, `CKPTSYNC_...` or `flag`.
     """
 
@@ -106,6 +109,7 @@ class RunConfig:
     params: Mapping[str, Any] = field(default_factory=dict)
     packages: tuple[str, ...] = ("stable_baselines3",)
     expects: Signature | None = None
+    runner_settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     origins: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -153,6 +157,11 @@ class Project:
     def tree(self, run: RunConfig) -> TrainingTree:
         """The training tree of a run."""
         return self.layout.tree(run.tree)
+
+    def runner_settings(self, runner: str, run: str | None = None) -> Mapping[str, Any]:
+        """The settings of a runner; those that a run gives it come over those that it has for all runs."""
+        own = self.runs[run].runner_settings.get(runner, {}) if run is not None and run in self.runs else {}
+        return {**self.runners.get(runner, {}), **own}
 
     def kernel_folder(self, run: RunConfig) -> Path:
         """The folder of a run's training code."""
@@ -250,7 +259,7 @@ def _run(name: str, section: Any, path: Path, overrides: list[tuple[str, str, An
     _parse(values.name, name, where)
     if not isinstance(section, dict):
         raise ConfigError(f"{where} is no section")
-    values.check_keys(section, {*_SCALARS, *_TABLES, "save"}, where)
+    values.check_keys(section, {*_SCALARS, *_TABLES, *_RUNNER_TABLES, "save"}, where)
     save_section = section.get("save", {})
     if not isinstance(save_section, dict):
         raise ConfigError(f"{where}: save is no section")
@@ -259,14 +268,15 @@ def _run(name: str, section: Any, path: Path, overrides: list[tuple[str, str, An
     parsers = {**_SCALARS, **_TABLES, **_SAVE}
     found: dict[str, Any] = {}
     origins = dict.fromkeys(parsers, "default")
-    given = [(CONFIG_NAME, key, value) for key, value in {**section, **save_section}.items() if key != "save"]
+    given = [(CONFIG_NAME, key, value) for key, value in {**section, **save_section}.items() if key in parsers]
     for origin, key, value in [*given, *overrides]:
         label = f"{where}: {key}" if origin == CONFIG_NAME else f"{origin} ({key} of run {name})"
         found[key] = _parse(parsers[key], value, label)
         origins[key] = origin
     if "scenarios" in section and "total_timesteps" in section:
         raise ConfigError(f"{where}: total_timesteps and scenarios exclude each other; give each scenario its target")
-    return _build(name, found, origins)
+    tables = {key: _parse(values.table, section[key], f"{where}: {key}") for key in _RUNNER_TABLES if key in section}
+    return _build(name, {**found, "runner_settings": tables}, origins)
 
 
 def _build(name: str, found: dict[str, Any], origins: dict[str, str]) -> RunConfig:

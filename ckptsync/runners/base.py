@@ -8,6 +8,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from ..core.session import SessionSpec
+
 
 class SessionState(StrEnum):
     """What a session is doing. An unknown word of a service is UNKNOWN, and that is never "finished"."""
@@ -37,6 +39,8 @@ class Submission:
         inputs: file name -> local file, laid into the session's input folder.
         budget_seconds: the wall clock after which the runner kills the session; None: the runner's own limit.
         title: what people call it.
+        previous: the session whose own outputs hold every promised set, where that is the newest one that was
+            started; a runner that can mount what a session left may give that in place of the inputs.
     """
 
     session: str
@@ -45,6 +49,7 @@ class Submission:
     inputs: Mapping[str, Path] = field(default_factory=dict)
     budget_seconds: float | None = None
     title: str = ""
+    previous: SessionHandle | None = None
 
 
 @dataclass(frozen=True)
@@ -101,12 +106,65 @@ class OutputFile:
     size_bytes: int | None = None
 
 
+@dataclass(frozen=True)
+class Discovered:
+    """A session that a service tells of, whoever started it.
+
+    Args:
+        handle: what finds it.
+        spec: what it was told, read from the script that the service keeps.
+    """
+
+    handle: SessionHandle
+    spec: SessionSpec
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """How much of one kind of machine a service still gives.
+
+    Args:
+        kind: `gpu` or `tpu`.
+        allowed_seconds: in one period.
+        used_seconds: used up so far, what is reserved for running sessions included.
+        renews_at: when the next period begins, in ISO 8601 UTC, where known.
+    """
+
+    kind: str
+    allowed_seconds: float
+    used_seconds: float
+    renews_at: str | None = None
+
+    @property
+    def left_seconds(self) -> float:
+        """What is left of this period."""
+        return max(self.allowed_seconds - self.used_seconds, 0.0)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a runner allows.
+
+    Args:
+        session_seconds: the longest that a session may run, None: no limit.
+        output_bytes: how much a session may leave, None: no limit.
+        allowances: what is left of machines that are counted.
+    """
+
+    session_seconds: float | None = None
+    output_bytes: int | None = None
+    allowances: tuple[Allowance, ...] = ()
+
+
 class Runner(Protocol):
     """Where sessions execute.
 
     All methods may raise a CkptsyncError; one with `transient` set may be tried again. `start` is not
     idempotent by itself: the caller asks `find` first, and a runner fixes what identifies the session
     before it starts anything.
+
+    `start` raises LimitError when a quota or a number of sessions is reached, with `available_at` where the
+    runner knows when it will be possible.
     """
 
     name: str
@@ -153,4 +211,32 @@ class LiveRunner(Runner, Protocol):
 
         Nothing happens when it has ended.
         """
+        ...
+
+
+@runtime_checkable
+class StreamingRunner(Runner, Protocol):
+    """A runner that sends what a session prints as it prints it."""
+
+    def follow(self, handle: SessionHandle, offset: int = 0) -> Iterator[bytes]:
+        """Stream the log from a byte offset on, until the session has ended or the stream breaks.
+
+        Whoever reads goes on with `log` when it ends early: it is a faster way to know, never the only one.
+        """
+        ...
+
+
+@runtime_checkable
+class RemoteRunner(Runner, Protocol):
+    """A runner whose sessions are known to a service, so that another machine finds them there."""
+
+    def discover(self, run: str, *, limit: int = 20) -> list[Discovered]:
+        """Return the newest sessions of a run that the service knows, newest first; none when there are none.
+
+        A submission that was started twice is there once, as the one that came first.
+        """
+        ...
+
+    def limits(self) -> Limits:
+        """Say what the service allows now. Reads only."""
         ...

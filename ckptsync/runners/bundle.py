@@ -1,6 +1,6 @@
 """The bundle: one Python script that carries all that a session needs.
 
-    # ckptsync-session: {"generation":3,"session":"cartpole_ppo/s0003"}
+    # ckptsync-session: {"generation":3, ... "session":"cartpole_ppo/s0003"}
     training/stub.py as it is
     run(\"\"\"base64 of xz streams\"\"\", "sha256 of that text")
 
@@ -103,15 +103,17 @@ def build_bundle(kernel: Path, spec: SessionSpec, *, wheels: Sequence[str] = (),
     return script
 
 
-def read_header(script: bytes) -> tuple[str, int] | None:
-    """Return session id and generation of a kernel script, or None when it is no bundle."""
-    line = script.split(b"\n", 1)[0]
+def read_spec(script: bytes) -> SessionSpec | None:
+    """Return what a kernel script tells its session, or None when it is no bundle; nothing of it is executed.
+
+    This is how a session that a service keeps is known again on a machine without a ledger.
+    """
+    line = script.split(b"\n", 1)[0].rstrip(b"\r")
     if not line.startswith(_HEADER):
         return None
     try:
-        value = jsonio.parse(line.removeprefix(_HEADER))
-        return str(value["session"]), int(value["generation"])
-    except (ValueError, KeyError, TypeError):
+        return SessionSpec.from_json(jsonio.parse(line.removeprefix(_HEADER)))
+    except (ValueError, ConfigError):
         return None
 
 
@@ -120,7 +122,7 @@ def _script(spec: SessionSpec, stub: bytes, payload: bytes) -> bytes:
     lines = b"\n".join(text[start : start + _LINE] for start in range(0, len(text), _LINE))
     return b"".join(
         (
-            _HEADER + jsonio.canonical({"session": spec.session, "generation": spec.generation}) + b"\n",
+            _HEADER + jsonio.canonical(spec.to_json()) + b"\n",
             b"# Made by ckptsync "
             + __version__.encode()
             + b" from a kernel folder; a change here is refused at its start.\n",

@@ -101,7 +101,7 @@ def cancel(project: Project, session: str, *, dry_run: bool = False) -> CancelRe
         NothingFoundError: it has ended already.
     """
     record = find_record(project, session)
-    runner = runner_for(project, record.runner)
+    runner = runner_for(project, record.runner, record.run)
     # A launch that was cut short may have started it all the same
     found = runner.find(Submission(session, record.spec.generation, b"")) if record.handle is None else None
     if record.handle is None and found is None and not record.settled:
@@ -146,7 +146,7 @@ def save(
     launch = f"ckptsync launch {record.run} --detach"
     if record.handle is None:
         raise NothingFoundError(f"{session} has not started, so there is nothing to save", hint=launch)
-    handle, runner = handle_of(record), runner_for(project, record.runner)
+    handle, runner = handle_of(record), runner_for(project, record.runner, record.run)
     state = runner.status(handle).state
     if state.finished:
         raise NothingFoundError(f"{session} has ended already ({state}), so there is nothing to save", hint=launch)
@@ -203,7 +203,7 @@ def read_log(project: Project, session: str, offset: int = 0) -> LogPart:
         UsageError: it was never started.
     """
     record = find_record(project, session)
-    handle, runner = handle_of(record), runner_for(project, record.runner)
+    handle, runner = handle_of(record), runner_for(project, record.runner, record.run)
     # The state first: what is printed between the two looks is read, and the end is told one look later
     state = runner.status(handle).state if record.state is None else SessionState(record.state)
     data = runner.log(handle, offset)

@@ -139,7 +139,7 @@ def _kernel(project: Project, run: RunConfig) -> Check:
 
 
 def _runner(project: Project, run: RunConfig) -> Check:
-    runner_for(project, run.runner)
+    runner_for(project, run.runner, run.name)
     return Check(f"runner of {run.name}", True, run.runner)
 
 

@@ -80,7 +80,7 @@ def fetch(project: Project, session: str, reporter: Reporter, *, dry_run: bool =
         LockedError: another process fetches it.
     """
     record = find_record(project, session)
-    runner, handle = runner_for(project, record.runner), handle_of(record)
+    runner, handle = runner_for(project, record.runner, record.run), handle_of(record)
     if record.state is None and not dry_run:  # the state first: what comes after the end is whole
         status = runner.status(handle)
         if status.state.finished:

@@ -111,7 +111,7 @@ def submit(
     """
     run = project.run(record.run)
     ledger = open_ledger(project)
-    runner = runner_for(project, record.runner)
+    runner = runner_for(project, record.runner, record.run)
     bare = Submission(record.session, record.spec.generation, b"")
     handle = runner.find(bare)
     if handle is None:

@@ -128,7 +128,7 @@ def plan(project: Project, run: RunConfig, options: LaunchOptions) -> LaunchPlan
         ConfigError: a key or value of `options.save` is wrong.
     """
     name = options.runner or run.runner
-    runner_for(project, name)  # a wrong name is told before anything is planned
+    runner_for(project, name, run.name)  # a wrong name is told before anything is planned
     every = known_records(project)
     found = [record for record in every if record.run == run.name]
     stored = sets.scan(project.tree(run).checkpoints)

@@ -106,7 +106,7 @@ def _beside(path: Path) -> list[Path]:
 def _of_session(project: Project, record: SessionRecord, notes: list[str]) -> list[Stretch]:
     folder = project.layout.results(record.session)
     if record.state is None and record.handle is not None:
-        runner = runner_for(project, record.runner)
+        runner = runner_for(project, record.runner, record.run)
         if isinstance(runner, LiveRunner):
             try:
                 metrics, events = (_fetched(runner, record, name) for name in (METRICS_NAME, EVENTS_NAME))

@@ -188,7 +188,7 @@ def _state_now(project: Project, record: SessionRecord) -> str | None:
     if record.state is not None or record.handle is None:
         return record.state
     try:
-        status = runner_for(project, record.runner).status(SessionHandle.from_json(record.handle))
+        status = runner_for(project, record.runner, record.run).status(SessionHandle.from_json(record.handle))
     except CkptsyncError as error:
         return f"unknown: {error.message}"
     return status.state.value

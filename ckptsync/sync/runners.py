@@ -29,8 +29,8 @@ def _local(project: Project, settings: Mapping[str, Any]) -> Runner:
 RUNNERS: dict[str, Factory] = {"local": _local}
 
 
-def runner_for(project: Project, name: str) -> Runner:
-    """Return the runner of a name, set up as `[runners.<name>]` says.
+def runner_for(project: Project, name: str, run: str | None = None) -> Runner:
+    """Return the runner of a name, set up as `[runners.<name>]` and the run's own table for it say.
 
     Raises:
         UsageError: there is no such runner.
@@ -39,6 +39,6 @@ def runner_for(project: Project, name: str) -> Runner:
     if name not in RUNNERS:
         raise UsageError(f"there is no runner {name!r}", hint=values.did_you_mean(name, RUNNERS))
     try:
-        return RUNNERS[name](project, project.runners.get(name, {}))
+        return RUNNERS[name](project, project.runner_settings(name, run))
     except ValueError as error:
         raise ConfigError(f"{project.layout.config}, [runners.{name}]: {error}") from None

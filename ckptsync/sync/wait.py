@@ -40,7 +40,7 @@ def wait(
     """
     record = find_record(project, session)
     handle = handle_of(record)
-    runner = runner_for(project, record.runner)
+    runner = runner_for(project, record.runner, record.run)
     log = _Log(runner, handle, reporter) if follow_log else None
     longest = _LONGEST_PAUSE.get(record.runner, _LONGEST_PAUSE_ELSEWHERE)
     pause, failures = _FIRST_PAUSE, 0

@@ -52,7 +52,7 @@ def _tables(page: Path, heading: str) -> list[list[list[str]]]:
 
 def test_every_configuration_key_is_described() -> None:
     assert set(_named(CONFIGURATION, "The file itself")) == set(config._TOP)
-    run = {*config._SCALARS, *config._TABLES, "save"}
+    run = {*config._SCALARS, *config._TABLES, *config._RUNNER_TABLES, "save"}
     assert set(_named(CONFIGURATION, "A run")) == run
     assert set(_named(CONFIGURATION, "When to save, what to keep")) == set(config._SAVE)
     assert set(_named(CONFIGURATION, "Trust")) == set(config._TRUST)
@@ -123,7 +123,7 @@ def _parsed(key: str, text: str) -> Any:
 def test_a_run_has_no_field_that_no_key_sets() -> None:
     by_key = {"budget_seconds": "budget", "margin_seconds": "margin", "max_output_bytes": "max_output"}
     described = set(_named(CONFIGURATION, "A run"))
-    assert {by_key.get(f.name, f.name) for f in fields(RunConfig)} - {"name", "origins"} <= described
+    assert {by_key.get(f.name, f.name) for f in fields(RunConfig)} - {"name", "origins", "runner_settings"} <= described
     by_key = {"every_seconds": "every_time", "failure_seconds": "failure_time"}
     saved = set(_named(CONFIGURATION, "When to save, what to keep"))
     assert {by_key.get(f.name, f.name) for f in fields(SavePolicy)} == saved

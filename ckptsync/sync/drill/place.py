@@ -135,7 +135,7 @@ def _remove(place: Project) -> None:
 def _stop(place: Project) -> None:
     """Ask every session that still runs to stop, and wait until it has."""
     for record in known_records(place):
-        runner = runner_for(place, record.runner)
+        runner = runner_for(place, record.runner, record.run)
         # The ledger may have no line of it yet
         handle = runner.find(Submission(record.session, record.spec.generation, b""))
         if handle is None or record.state is not None or runner.status(handle).state.finished:

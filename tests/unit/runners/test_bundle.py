@@ -13,7 +13,7 @@ import pytest
 
 from ckptsync.core.errors import ConfigError, LimitError, NothingFoundError
 from ckptsync.core.session import ScenarioSpec, SessionSpec
-from ckptsync.runners.bundle import MAX_SCRIPT_BYTES, build_bundle, read_header
+from ckptsync.runners.bundle import MAX_SCRIPT_BYTES, build_bundle, read_spec
 from ckptsync.runners.packages import load_package
 
 pytestmark = pytest.mark.slow  # xz over all of SB3, many times
@@ -63,13 +63,13 @@ def run(script: bytes, folder: Path) -> subprocess.CompletedProcess[str]:
 
 def test_the_script_says_which_session_it_is(kernel: Path, cache: Path) -> None:
     script = build_bundle(kernel, SPEC, cache=cache)
-    assert read_header(script) == ("probe/s0007", 7)
+    assert read_spec(script) == SPEC
     assert script.startswith(b"# ckptsync-session: ")
 
 
 @pytest.mark.parametrize("other", [b"", b"print(1)\n", b"# ckptsync-session: {}\n", b"# ckptsync-session: {", b"\xff"])
 def test_other_scripts_are_no_bundles(other: bytes) -> None:
-    assert read_header(other) is None
+    assert read_spec(other) is None
 
 
 def test_equal_input_gives_equal_bytes(kernel: Path, cache: Path, tmp_path: Path) -> None:
