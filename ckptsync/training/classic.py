@@ -183,6 +183,7 @@ def _save_event(manifest: Manifest) -> dict[str, Any]:
         "digest": manifest.digest,
         "seconds": None,  # nobody has measured it
         "size_bytes": manifest.size_bytes,
+        "captured": manifest.captured,
         "metrics": dict(manifest.metrics),
     }
 

@@ -81,6 +81,7 @@ class Saver:
         self._begun = time.monotonic()
         self._under_way: Future[Manifest] | None = None
         self._failures = 0
+        self._told_reasons: tuple[str, ...] = ()
         self.last_saved = begun_at
         self.saved_at = self._begun
         self.retry_at = 0.0
@@ -140,13 +141,24 @@ class Saver:
             seconds=round(saved.seconds, 4),
             stall_seconds=round(stall, 4),
             size_bytes=manifest.size_bytes,
+            captured=manifest.captured,
             metrics=dict(manifest.metrics),
         )
         for stem in saved.removed:
             self._events.write("removed", scenario=self._scenario, stem=stem)
         size = manifest.size_bytes / 1e6
         log(f"[CHECKPOINT] Saved {manifest.stem} ({order.kind}, {size:.2f} MB, {saved.seconds:.2f} s)")
+        self._tell_what_is_missing(manifest)
         self.note_exports(saved.problem)
+
+    def _tell_what_is_missing(self, manifest: Manifest) -> None:
+        """Say why a resume from this set will not be exact: once, while there is time to mend the script."""
+        reasons = manifest.captured_reasons
+        if manifest.captured != "exact" and reasons != self._told_reasons:
+            log(
+                f"[CHECKPOINT] A resume from it will not be exact (it holds: {manifest.captured}): {'; '.join(reasons)}"
+            )
+        self._told_reasons = reasons
 
     def note_exports(self, problem: str | None) -> None:
         """Write down why exported copies of a sealed set could not be written; None: they were."""

@@ -129,6 +129,22 @@ def test_while_a_write_is_under_way_no_other_begins(tree: TrainingTree, monkeypa
     assert all(event["stall_seconds"] < event["seconds"] + 0.3 for event in events("save")[:-1])
 
 
+def test_what_a_save_does_not_hold_is_told_once(tree: TrainingTree, capfd: pytest.CaptureFixture[str]) -> None:
+    import gymnasium
+    from stable_baselines3.common.vec_env import DummyVecEnv
+
+    def build() -> Any:
+        env = gymnasium.make("CartPole-v1")
+        env.unwrapped.listener = threading.Lock()  # type: ignore[attr-defined]
+        return env
+
+    train(tree, 192, env=DummyVecEnv([build]), every_steps=32)
+    assert {event["captured"] for event in events("save")} == {"state"}
+    told = [line for line in capfd.readouterr().out.splitlines() if "will not be exact" in line]
+    assert len(told) == 1
+    assert "listener" in told[0]
+
+
 @pytest.mark.parametrize("asks", ["file", "signal"])
 def test_a_save_on_request_and_training_goes_on(asks: str, tree: TrainingTree, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ckptsync.training.stop._FILE_CHECK_SECONDS", 0.0)
