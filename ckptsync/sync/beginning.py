@@ -78,7 +78,7 @@ def choose_beginning(
                 hint=FRESH_HINT,
             )
         if report.good:
-            notes = tuple(_fell_back(candidate, broken, place))
+            notes = tuple(_fell_back(project, run, candidate, broken, place))
             return Beginning(scenario, candidate, _best(project, place, candidate, terms), tuple(broken), notes)
         blocking = tuple(finding for finding in report.findings if finding.severity is Severity.BLOCKER)
         broken.append((candidate, blocking))
@@ -89,9 +89,19 @@ def choose_beginning(
 
 
 def _fell_back(
-    chosen: StoredSet, broken: Sequence[tuple[StoredSet, tuple[Finding, ...]]], place: Standing
+    project: Project,
+    run: RunConfig,
+    chosen: StoredSet,
+    broken: Sequence[tuple[StoredSet, tuple[Finding, ...]]],
+    place: Standing,
 ) -> list[str]:
     said = [f"{stored.stem} is broken and goes to the quarantine: {findings[0]}" for stored, findings in broken]
+    fetched = {s.manifest.session for s, _ in broken if s.manifest is not None and s.manifest.session is not None}
+    said += [
+        f"what {session} left is still here: 'ckptsync restore {run.name} --session {session}' may bring a sound copy back"
+        for session in sorted(fetched)
+        if project.layout.results(session).is_dir()
+    ]
     if said or place.head is None:
         said += [f"{finding}" for finding in place.findings if finding.code == "head.damaged"]
         if not said:

@@ -271,6 +271,7 @@ def test_a_broken_head_falls_back_and_says_so(bench):
     assert result.exit_code == 3
     assert bench.runner.started[-1].inputs.keys() == {"a_checkpoint_100_steps.ckpt"}
     assert "a_checkpoint_200_steps is broken" in bench.told.text
+    assert "'ckptsync restore a --session a/s0001' may bring a sound copy back" in bench.told.text
     assert head(bench).num_timesteps == 300
     assert list(bench.project.layout.quarantine.glob("*/a_checkpoint_200_steps.zip"))
 
