@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..core import fsio, heads
 from ..core.errors import CkptsyncError, LockedError
@@ -25,6 +26,9 @@ from .reporting import Reporter
 from .runners import runner_for
 from .treework import head_in_file, renew_exports
 
+if TYPE_CHECKING:
+    from ..runners.bundle import Bundle
+
 __all__ = ["LaunchOptions", "LaunchPlan", "fix", "plan", "start", "submit"]
 
 
@@ -34,7 +38,7 @@ def start(project: Project, plan: LaunchPlan, reporter: Reporter) -> SessionHand
     Raises:
         LockedError: another launch came first, or somebody works on the tree.
     """
-    handle = submit(project, fix(project, plan, reporter), reporter, script=plan.script)
+    handle = submit(project, fix(project, plan, reporter), reporter, code=plan.code)
     if handle is None:
         raise CkptsyncError(f"{plan.spec.session} could not be started", hint=f"ckptsync launch {plan.spec.run}")
     return handle
@@ -96,7 +100,7 @@ def _kept_best(tree: TrainingTree, beginning: Beginning) -> heads.Best | None:
 
 
 def submit(
-    project: Project, record: SessionRecord, reporter: Reporter, *, script: bytes | None = None
+    project: Project, record: SessionRecord, reporter: Reporter, *, code: Bundle | None = None
 ) -> SessionHandle | None:
     """Give a planned session to its runner, or find it there when an earlier attempt got that far.
 
@@ -104,7 +108,7 @@ def submit(
         project: the project.
         record: the session; its ledger line is written.
         reporter: receives what happens.
-        script: the bundle, where the caller has just built it.
+        code: the bundle, where the caller has just built it.
 
     Returns:
         The handle, or None when it was never started and its inputs are gone: then it is closed.
@@ -124,7 +128,7 @@ def submit(
             )
             reporter.warn(f"{record.session} was planned and never started; its inputs are gone, so it is closed")
             return None
-        handle = _start_with(runner, project, run, record, packs, script)
+        handle = _start_with(runner, project, run, record, packs, code or bundle(project, run, record.spec))
     ledger.append("started", run=run.name, session=record.session, handle=handle.to_json())
     fsio.remove_folder(staging(project, record.session))
     return handle
@@ -136,13 +140,13 @@ def _start_with(
     run: RunConfig,
     record: SessionRecord,
     packs: Mapping[str, Path],
-    script: bytes | None,
+    code: Bundle,
 ) -> SessionHandle:
     submission = Submission(
         session=record.session,
         generation=record.spec.generation,
-        script=script if script is not None else bundle(project, run, record.spec),
-        inputs=packs,
+        script=code.script,
+        inputs={**packs, **code.inputs},
         budget_seconds=record.spec.budget_seconds,
         title=f"ckptsync {record.session}",
     )

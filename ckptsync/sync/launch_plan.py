@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..core import heads, sets
 from ..core.manifest import Manifest, Origin
@@ -18,6 +18,9 @@ from .beginning import Beginning, choose_beginning
 from .ledgers import known_records
 from .room import ScenarioRoom, rooms
 from .runners import runner_for
+
+if TYPE_CHECKING:
+    from ..runners.bundle import Bundle
 
 PLAN_SCHEMA = "ckptsync.launch-plan/1"
 # A quick session saves so many times, however short it is
@@ -59,7 +62,7 @@ class LaunchPlan:
         notes: what people should know.
         reached: every scenario has reached its target, so there is nothing to train.
         fell_back: a broken head was passed over.
-        script: the bundle; empty when there is nothing to train.
+        code: the bundle; None when there is nothing to train.
         beginnings: what was judged on the way.
         rooms: what the checkpoints will need on the disk here.
     """
@@ -71,14 +74,14 @@ class LaunchPlan:
     notes: tuple[str, ...] = ()
     reached: bool = False
     fell_back: bool = False
-    script: bytes = b""
+    code: Bundle | None = None
     beginnings: tuple[Beginning, ...] = ()
     rooms: tuple[ScenarioRoom, ...] = ()
 
     @property
     def bundle_bytes(self) -> int:
         """Size of the kernel script."""
-        return len(self.script)
+        return len(self.code.script) if self.code is not None else 0
 
     @property
     def carried_bytes(self) -> int:
@@ -143,6 +146,7 @@ def plan(project: Project, run: RunConfig, options: LaunchOptions) -> LaunchPlan
         beginning.manifest is not None and beginning.manifest.num_timesteps >= scenario.total_timesteps
         for beginning, scenario in zip(beginnings, run.scenarios, strict=True)
     )
+    code = None if reached else bundle(project, run, spec)
     ahead = () if reached else rooms(project, run, spec.save, stored, fresh=bool(why_fresh))
     inputs = [s.manifest for b in beginnings for s in (b.start, b.best) if s is not None and s.manifest is not None]
     return LaunchPlan(
@@ -153,12 +157,13 @@ def plan(project: Project, run: RunConfig, options: LaunchOptions) -> LaunchPlan
         notes=(
             *why_fresh,
             *_no_time(spec),
+            *_code_apart(code),
             *(note for beginning in beginnings for note in beginning.notes),
             *(note for room in ahead for note in room.notes),
         ),
         reached=reached,
         fell_back=any(beginning.broken or passed_over(project, run, beginning) for beginning in beginnings),
-        script=b"" if reached else bundle(project, run, spec),
+        code=code,
         beginnings=tuple(beginnings),
         rooms=ahead,
     )
@@ -179,6 +184,14 @@ def _no_time(spec: SessionSpec) -> tuple[str, ...]:
     return (
         f"the margin ({spec.margin_seconds:g} s) takes all of the budget ({spec.budget_seconds:g} s): the session "
         "will stop before it trains; set a smaller margin",
+    )
+
+
+def _code_apart(code: Bundle | None) -> tuple[str, ...]:
+    packs = code.inputs.items() if code is not None else ()
+    return tuple(
+        f"the code is too large for a script: it travels as an input, {name} ({path.stat().st_size:,} bytes)"
+        for name, path in packs
     )
 
 
@@ -258,8 +271,8 @@ def _quick_saves(save: SavePolicy, steps: int) -> SavePolicy:
     return replace(save, every_steps=min(every, save.every_steps or every))
 
 
-def bundle(project: Project, run: RunConfig, spec: SessionSpec) -> bytes:
-    """Build the script that carries a session's code."""
+def bundle(project: Project, run: RunConfig, spec: SessionSpec) -> Bundle:
+    """Build what carries a session's code."""
     from ..runners.bundle import build_bundle
 
     return build_bundle(project.kernel_folder(run), spec, wheels=run.packages, cache=project.layout.cache)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..core.errors import ExitCode, LockedError, NothingFoundError
 from ..core.findings import Verdict
@@ -24,6 +24,9 @@ from .reporting import Reporter
 from .restore import apply, keep_verdicts
 from .restore_plan import plan_restore
 from .wait import wait
+
+if TYPE_CHECKING:
+    from ..runners.bundle import Bundle
 
 LAUNCH_SCHEMA = "ckptsync.launch/1"
 _STEPS_LEFT = 8  # no session has more stages than this
@@ -149,7 +152,7 @@ class _Trip:
     run: RunConfig
     session: str
     reporter: Reporter
-    script: bytes | None = None
+    code: Bundle | None = None
     status: SessionStatus | None = None
     outputs: Outputs | None = None
     receipt: RestoreReceipt | None = None
@@ -160,7 +163,7 @@ class _Trip:
         return find_record(self.project, self.session)
 
     def submit(self, record: SessionRecord) -> None:
-        submit(self.project, record, self.reporter, script=self.script)
+        submit(self.project, record, self.reporter, code=self.code)
 
     def wait(self, record: SessionRecord) -> None:
         self.status = wait(self.project, self.session, reporter=self.reporter)
@@ -223,7 +226,7 @@ def _carry_on(
     plan: LaunchPlan | None = None,
 ) -> RoundTrip | None:
     """Take a session from where it is to its end; None when it was never started and is closed now."""
-    trip = _Trip(project, run, session, reporter, plan.script if plan is not None else None)
+    trip = _Trip(project, run, session, reporter, plan.code if plan is not None else None)
     never_started = trip.record.stage == "planned"
     come_back = f"ckptsync wait {run.name}"
     try:

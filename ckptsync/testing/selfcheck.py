@@ -222,7 +222,7 @@ def check_bundle(bench: Bench) -> str:
     working.mkdir()
     spec = SessionSpec("check", "check/s0001", "l0001-check", 1, (ScenarioSpec(_KERNEL, 40),))
     script = working / "kernel.py"
-    script.write_bytes(build_bundle(bench.project.kernel_folder(bench.run), spec, cache=bench.folder / "cache"))
+    script.write_bytes(build_bundle(bench.project.kernel_folder(bench.run), spec, cache=bench.folder / "cache").script)
     # -I and -S: no environment, no current folder, no site-packages; PYTHONPATH would reach the script's own process
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "CKPTSYNC"))}
     environment["CKPTSYNC_INPUT_DIR"] = str(working)

@@ -58,7 +58,7 @@ def run_isolated(kernel: Path, folder: Path, *, params: dict[str, object] | None
         save=SavePolicy(every_steps=steps, save_best=False),
         params=params or {},
     )
-    (folder / "kernel.py").write_bytes(build_bundle(kernel, spec, cache=folder / "cache"))
+    (folder / "kernel.py").write_bytes(build_bundle(kernel, spec, cache=folder / "cache").script)
     (folder / "hook").mkdir()
     hook = folder / "hook" / "sitecustomize.py"
     hook.write_text(f"REPOSITORY = {str(KERNELS.parent / 'ckptsync')!r}\n" + HOOK)

@@ -72,7 +72,7 @@ class Machine:
         (place / "input").mkdir()
         for name, path in self.packs.items():
             (place / "input" / name).write_bytes(path.read_bytes())
-        (place / "kernel.py").write_bytes(build_bundle(self.kernel, spec, cache=self.cache))
+        (place / "kernel.py").write_bytes(build_bundle(self.kernel, spec, cache=self.cache).script)
         environment = {**os.environ, "CKPTSYNC_INPUT_DIR": str(place / "input"), "TMPDIR": str(place)}
         return [sys.executable, str(place / "kernel.py")], place / "working", environment
 
@@ -286,7 +286,7 @@ def test_through_the_local_runner(toy: Machine, tmp_path: Path) -> None:
     ends = []
     for fields in ({"max_steps": 300}, {}):
         spec = toy.spec(**fields)
-        script = build_bundle(toy.kernel, spec, cache=toy.cache)
+        script = build_bundle(toy.kernel, spec, cache=toy.cache).script
         submission = Submission(spec.session, spec.generation, script, inputs=toy.packs)
         assert runner.find(submission) is None
         handle = runner.start(submission)

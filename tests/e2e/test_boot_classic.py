@@ -38,7 +38,7 @@ def test_plain_callbacks_resume_in_the_next_session(tmp_path: Path) -> None:
             scenarios=tuple(ScenarioSpec(name, 10**6) for name in SCENARIOS),
             heads=promised,
         )
-        bundle = build_bundle(KERNEL, spec, wheels=["stable_baselines3", "tqdm"], cache=layout.cache)
+        bundle = build_bundle(KERNEL, spec, wheels=["stable_baselines3", "tqdm"], cache=layout.cache).script
         handle = runner.start(Submission(spec.session, number, bundle, inputs=packs))
         while not (status := runner.status(handle)).state.finished:
             time.sleep(0.2)

@@ -15,7 +15,8 @@ from ...core.layout import CONFIG_NAME, ProjectLayout
 from ...core.session import ScenarioSpec, SessionSpec
 from ...project.config import Project, RunConfig
 from ...runners.base import Submission
-from ...runners.bundle import SKIPPED_FOLDERS, build_bundle
+from ...runners.bundle import build_bundle
+from ...runners.kernel_folder import SKIPPED_FOLDERS
 from ..ledgers import known_records
 from ..runners import runner_for
 
