@@ -32,7 +32,7 @@ from .fsread import (
     sha256_file,
     used_bytes,
 )
-from .fssync import sync_file, sync_folder
+from .fssync import sync_file, sync_files, sync_folder
 
 __all__ = [
     "CHUNK",
@@ -54,6 +54,7 @@ __all__ = [
     "sha256_file",
     "sweep_temporaries",
     "sync_file",
+    "sync_files",
     "sync_folder",
     "truncate",
     "used_bytes",
@@ -188,14 +189,18 @@ def truncate(path: Path, size_bytes: int) -> None:
         raise storage_error(error, path) from error
 
 
-def receive_file(target: Path, read: Callable[[int], Iterator[bytes]], *, limit: int, resume: bool) -> str:
+def receive_file(
+    target: Path, read: Callable[[int], Iterator[bytes]], *, limit: int, resume: bool, settle: bool = True
+) -> str:
     """Download a file into `<name>.partial` beside its place, rename it at the end, return its digest.
 
     Args:
         target: where it shall be; its folder must exist.
         read: given an offset, streams the source's bytes from there on.
-        limit: more bytes than this are refused.
+        limit: more bytes than this are refused; a partial file that holds more is begun anew.
         resume: go on behind what an earlier attempt has left in the partial file.
+        settle: make its bytes and its name durable. Else the caller does that for many files at once, with
+            `sync_files`, before anything relies on them.
 
     Raises:
         CorruptError: the source sends more than `limit` bytes.
@@ -203,9 +208,11 @@ def receive_file(target: Path, read: Callable[[int], Iterator[bytes]], *, limit:
     """
     partial = target.with_name(target.name + names.PARTIAL_SUFFIX)
     hasher = Hasher()
-    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | (0 if resume else os.O_TRUNC)
+    received = 0
     try:
-        with os.fdopen(os.open(partial, flags, 0o644), "r+b") as file:
+        kept = resume and partial.exists() and partial.stat().st_size <= limit
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | (0 if kept else os.O_TRUNC)
+        with os.fdopen(os.open(partial, flags, 0o644), "r+b", buffering=0) as file:
             while chunk := file.read(CHUNK):
                 hasher.update(chunk)
             received = file.tell()
@@ -214,12 +221,16 @@ def receive_file(target: Path, read: Callable[[int], Iterator[bytes]], *, limit:
                 if received > limit:
                     raise CorruptError(f"{target} is larger than the {limit} bytes that were announced")
                 hasher.update(chunk)
-                file.write(chunk)
-            file.flush()
-            os.fsync(file.fileno())
+                left = memoryview(chunk)
+                while left:
+                    left = left[file.write(left) :]
+            if settle:
+                os.fsync(file.fileno())
+        os.rename(partial, target)
     except OSError as error:
         raise storage_error(error, partial) from error
-    rename(partial, target)
+    if settle:
+        sync_folder(target.parent)
     return hasher.digest()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from .errors import storage_error
@@ -39,3 +40,13 @@ def sync_file(path: Path) -> None:
             os.fsync(file.fileno())
         except OSError as error:
             raise storage_error(error, path, action="sync") from error
+
+
+def sync_files(paths: Iterable[Path]) -> None:
+    """Make files durable that were just written, and their names: each file, then each folder once."""
+    folders = set()
+    for path in paths:
+        sync_file(path)
+        folders.add(path.parent)
+    for folder in folders:
+        sync_folder(folder)

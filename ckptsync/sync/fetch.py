@@ -1,36 +1,43 @@
 """fetch: download what a session left, as it came; import its events into the ledger.
 
 A file has its name only when it is whole. What is there already and unchanged is skipped, what was cut
-short goes on where it stopped. Names from outside never lead out of the session's results folder.
+short goes on where it stopped. Names from outside never lead out of the session's results folder. A service's
+list of files is not believed alone: what the session's own seals and heads name has to come too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..core import fsio, names, sets
-from ..core.errors import CkptsyncError, CorruptError, LimitError, NothingFoundError, StorageError, UnsafePathError
-from ..core.layout import EVENTS_NAME, SESSION_INFO_NAME
-from ..core.session import read_events, read_session_info
+from ..core import fsio, names
+from ..core.errors import NothingFoundError, StorageError
+from ..core.layout import EVENTS_NAME, SESSION_INFO_NAME, TrainingTree
 from ..core.units import size_text
 from ..project.config import Project
 from ..project.lineage import SessionRecord
-from ..runners.base import OutputFile, Runner, SessionHandle
+from ..runners.base import OutputFile, RemoteRunner, Runner, SessionHandle, SessionState
+from .contact import Contact, contact_of
 from .downloads import Downloads
-from .events import sound_event
-from .ledgers import find_record, known_records, open_ledger
-from .reporting import Meter, Reporter, shown_path
+from .events import import_events
+from .ledgers import find_record, known_records
+from .listing import checked_outputs
+from .patience import Patience
+from .promised import Lack, lacking
+from .receiving import Receiver
+from .reporting import Reporter, shown_path
 from .runners import runner_for
+from .selecting import Selection
 from .wait import handle_of, note_end
 
 FETCH_SCHEMA = "ckptsync.fetch/1"
-MAX_FILES = 100_000
-MAX_FILE_BYTES = 1 << 40
 _SPARE_BYTES = 64 << 20
-_LARGE_BYTES = 16 << 20
+# A service may list what a session left some time after it has ended
+_LIST_AGAIN_SECONDS = (1.0, 2.0, 4.0)
+_MOST_COMINGS = 3
 
 
 @dataclass(frozen=True)
@@ -64,91 +71,188 @@ class OutputSet:
         }
 
 
-def fetch(project: Project, session: str, reporter: Reporter, *, dry_run: bool = False) -> OutputSet:
+def fetch(
+    project: Project,
+    session: str,
+    reporter: Reporter,
+    *,
+    only: Iterable[str] = (),
+    dry_run: bool = False,
+    sleep: Callable[[float], object] = time.sleep,
+) -> OutputSet:
     """Download the outputs of a session, also of one that failed or was killed.
 
     Args:
         project: the project.
         session: the session's id.
         reporter: receives progress.
+        only: what to choose, see `Selection`; a choice is not noted as the session's being fetched.
         dry_run: only say what would be downloaded.
+        sleep: waits before another look or attempt.
 
     Raises:
-        NothingFoundError: the session left no file.
+        NothingFoundError: the session left no file, or none that was chosen.
         UnsafePathError: a file's name would leave the folder, or two names differ in case only.
         StorageError: there is not enough room.
         LockedError: another process fetches it.
+        ServiceError: the runner could not be reached for too long; what came stays, and is not fetched again.
     """
     record = find_record(project, session)
     runner, handle = runner_for(project, record.runner, record.run), handle_of(record)
+    contact = contact_of(project, record.runner, record.run)
+    patience = Patience(contact.fetch_patience, sleep=sleep)
     if record.state is None and not dry_run:  # the state first: what comes after the end is whole
-        status = runner.status(handle)
+        status = patience.ask(lambda: runner.status(handle))
         if status.state.finished:
             note_end(project, record, status)
             record = find_record(project, session)
-    files = checked_outputs(runner.outputs(handle))
-    folder = project.layout.results(session)
-    place = project.layout.session(session)
-    if not files:
-        raise NothingFoundError(f"{session} left no file", hint=f"'ckptsync logs {session}' shows what it printed")
-    downloads = Downloads(place / "downloads.json", folder)
-    known = {file.path for file in files if downloads.holds(file.path, file.size_bytes)} - _damaged(folder)
-    wanted = [file for file in files if file.path not in known]
+    selection = Selection(only, record.spec.tree)
+    trip = _Fetch(project, record, runner, handle, contact, patience, selection, reporter, sleep)
     if dry_run:
-        return OutputSet(session, folder, tuple(f.path for f in files), tuple(sorted(known)))
-    with fsio.locked(place / "fetch.lock", what=f"the download of {session}"):
-        _require_room(folder, wanted)
-        received, gone = _receive(runner, handle, record, wanted, folder, downloads, reporter)
-        files = [file for file in files if file.path not in gone]
-        _import_events(project, record, folder, reporter)
-    total = sum(file.size_bytes or 0 for file in files)
-    reporter.line(
-        f"fetched {len(files)} file(s), {size_text(total)}, into {shown_path(folder)}; {len(known)} were there already"
-    )
-    return OutputSet(session, folder, tuple(file.path for file in files), tuple(sorted(known)), received)
+        return trip.foresee()
+    with fsio.locked(trip.place / "fetch.lock", what=f"the download of {session}"):
+        return trip.run()
 
 
-def checked_outputs(files: list[OutputFile]) -> list[OutputFile]:
-    """Return outputs in order, after a look at every name before any of them touches a path.
+@dataclass
+class _Fetch:
+    """One download of a session's outputs."""
 
-    Raises:
-        UnsafePathError: a name leads out of the folder, two are one where case does not count, or a file
-            stands where another needs a folder.
-        LimitError: there are too many, or one is too large.
-    """
-    if len(files) > MAX_FILES:
-        raise LimitError(f"the session left {len(files)} files; at most {MAX_FILES} are fetched")
-    folded: dict[str, str] = {}
-    for file in files:
-        names.check_relative(file.path, what="name of an output")
-        if file.path.endswith(names.PARTIAL_SUFFIX):
-            raise UnsafePathError(f"an output is called {names.printable(file.path)}; such names are for downloads")
-        if file.size_bytes is not None and file.size_bytes > MAX_FILE_BYTES:
-            raise LimitError(f"{names.printable(file.path)} has {file.size_bytes} bytes; that is too much")
-        if (other := folded.setdefault(file.path.casefold(), file.path)) != file.path:
-            raise UnsafePathError(
-                f"two outputs differ in case only: {names.printable(other)} and {names.printable(file.path)}"
+    project: Project
+    record: SessionRecord
+    runner: Runner
+    handle: SessionHandle
+    contact: Contact
+    patience: Patience
+    selection: Selection
+    reporter: Reporter
+    sleep: Callable[[float], object]
+    received_bytes: int = 0
+    came: dict[str, list[str]] = field(default_factory=dict)  # path -> digests, once for each time that it came
+
+    def __post_init__(self) -> None:
+        session = self.record.session
+        self.folder = self.project.layout.results(session)
+        self.place = self.project.layout.session(session)
+        self.downloads = Downloads(self.place / "downloads.json", self.folder)
+        self.ended = self.record.state is not None
+        self.remote = isinstance(self.runner, RemoteRunner)
+
+    def foresee(self) -> OutputSet:
+        """Say what would be downloaded."""
+        files = self._list()
+        if not files:
+            self._refuse_nothing()
+        chosen, held = self.selection.of({file.path for file in files}), self._held(files, self._lack())
+        return OutputSet(self.record.session, self.folder, tuple(sorted(chosen)), tuple(sorted(held & chosen)))
+
+    def run(self) -> OutputSet:
+        """Download until everything is here that was chosen, listed and promised."""
+        if self.ended:
+            self.downloads.begin_final()
+        files, lack = self._list(), self._lack()
+        there = self._held(files, lack)
+        pauses = iter(_LIST_AGAIN_SECONDS if self.remote and self.ended else ())
+        while True:
+            while wanted := self._wanted(files, lack):
+                self._receive(wanted)
+                lack = self._lack()
+            absent = self._absent(files, lack)
+            pause = next(pauses, None) if absent or not files else None
+            if pause is None:
+                break
+            self.sleep(pause)
+            files = self._list()
+        chosen = self._here(files)
+        if absent and lack.missing:
+            self.reporter.warn(
+                f"{len(lack.missing)} file(s) that the session's own seals name did not come, "
+                f"such as {names.printable(min(lack.missing))}; "
+                f"'ckptsync verify {self.record.session}' says which checkpoints are whole"
             )
-    for path in folded:
-        parts = path.split("/")
-        if any("/".join(parts[:depth]) in folded for depth in range(1, len(parts))):
-            raise UnsafePathError(f"an output is a file and a folder at once: {names.printable(path)}")
-    return sorted(files, key=lambda file: file.path)
+        whole = self.selection.everything
+        if self.ended and whole and self.downloads.drop_stale({file.path for file in files}):
+            self.downloads.save()
+        if whole or EVENTS_NAME in chosen:
+            import_events(self.project, self.record, self.folder, self.reporter, whole=whole)
+        skipped = tuple(sorted((there & chosen) - self.came.keys()))
+        total = sum(file.size_bytes or 0 for file in files if file.path in chosen)
+        self.reporter.line(
+            f"fetched {len(chosen)} file(s), {size_text(total)}, into {shown_path(self.folder)}; "
+            f"{len(skipped)} were there already"
+        )
+        return OutputSet(self.record.session, self.folder, tuple(sorted(chosen)), skipped, self.received_bytes)
 
+    def _list(self) -> list[OutputFile]:
+        files = checked_outputs(self.patience.ask(lambda: self.runner.outputs(self.handle)))
+        if not files and not (self.remote and self.ended):
+            self._refuse_nothing()
+        return files
 
-def _damaged(folder: Path) -> set[str]:
-    """Return files of earlier downloads that their own seals disagree with; they are fetched again."""
-    again: set[str] = set()
-    for checkpoints in sorted(folder.glob("**/checkpoints")) if folder.is_dir() else []:
-        hashed: sets.Hashed = {}
-        for stored in sets.scan(checkpoints):
-            base = checkpoints.relative_to(folder).as_posix()
-            if stored.manifest is not None:
-                found = sets.check_files(checkpoints, stored.manifest, hashed)
-                again |= {f"{base}/{finding.subject}" for finding in found}
-            if stored.manifest is None and stored.state is sets.SetState.CORRUPT:
-                again.add(f"{base}/{stored.stem}{names.MANIFEST_SUFFIX}")
-    return again
+    def _refuse_nothing(self) -> None:
+        session = self.record.session
+        raise NothingFoundError(f"{session} left no file", hint=f"'ckptsync logs {session}' shows what it printed")
+
+    def _lack(self) -> Lack:
+        spec = self.record.spec
+        scenarios = [scenario.name for scenario in spec.scenarios] if self.ended else []
+        return lacking(self.folder, spec.tree, self.downloads.digest, scenarios=scenarios)
+
+    def _held(self, files: Collection[OutputFile], lack: Lack) -> set[str]:
+        held = {file.path for file in files if self.downloads.holds(file.path, file.size_bytes)}
+        return held - lack.damaged
+
+    def _wanted(self, files: Collection[OutputFile], lack: Lack) -> list[OutputFile]:
+        """Return what is chosen and not here, and what came with other bytes than its seal names."""
+        paths = {file.path for file in files}
+        chosen = self.selection.of(paths) | (lack.missing & paths)
+        first = chosen - self._held(files, lack) - self.came.keys()
+        again = {path for path in lack.damaged & self.came.keys() if self._may_come_better(path)}
+        return [file for file in files if file.path in first | again]
+
+    def _may_come_better(self, path: str) -> bool:
+        digests = self.came[path]
+        return self.remote and self.ended and len(digests) < _MOST_COMINGS and len(digests) == len(set(digests))
+
+    def _absent(self, files: Collection[OutputFile], lack: Lack) -> set[str]:
+        """Return what is promised and not listed."""
+        if not self.selection.everything or not self.ended:
+            return set()
+        paths = {file.path for file in files}
+        marker = {SESSION_INFO_NAME} if self.record.state == SessionState.COMPLETE else set()
+        return {*lack.missing, *marker} - paths if self.remote else set()
+
+    def _receive(self, wanted: list[OutputFile]) -> None:
+        _require_room(self.folder, wanted)
+        fsio.make_folder(self.folder)
+        total = sum(file.size_bytes or 0 for file in wanted)
+        with self.reporter.progress(f"fetch {self.record.session}", total) as meter:
+            receiver = Receiver(
+                self.runner,
+                self.handle,
+                self.folder,
+                self.downloads,
+                ended=self.ended,
+                at_once=self.contact.fetch_at_once,
+                patience=self.patience,
+                meter=meter,
+            )
+            received = receiver.receive(wanted)
+        self.received_bytes += received.size_bytes
+        for file in wanted:
+            digest = received.digests.get(file.path)
+            self.came.setdefault(file.path, []).extend([digest] if digest is not None else [])
+
+    def _here(self, files: Collection[OutputFile]) -> set[str]:
+        """Return what was listed and chosen and is here now."""
+        if not files:
+            self._refuse_nothing()
+        here = {path for path, digests in self.came.items() if digests}
+        chosen = self.selection.of({file.path for file in files})
+        return {file.path for file in files if file.path in here or self._is_held(file, chosen)}
+
+    def _is_held(self, file: OutputFile, chosen: set[str]) -> bool:
+        return file.path in chosen and self.downloads.holds(file.path, file.size_bytes)
 
 
 def _require_room(folder: Path, wanted: list[OutputFile]) -> None:
@@ -161,107 +265,12 @@ def _require_room(folder: Path, wanted: list[OutputFile]) -> None:
         )
 
 
-def _receive(
-    runner: Runner,
-    handle: SessionHandle,
-    record: SessionRecord,
-    wanted: list[OutputFile],
-    folder: Path,
-    downloads: Downloads,
-    reporter: Reporter,
-) -> tuple[int, set[str]]:
-    fsio.make_folder(folder)
-    total, gone = 0, set()
-    with reporter.progress(f"fetch {record.session}", sum(file.size_bytes or 0 for file in wanted)) as meter:
-        try:
-            for file in wanted:
-                size = _receive_one(runner, handle, file, folder, downloads, meter, ended=record.state is not None)
-                if size is None:
-                    gone.add(file.path)
-                    continue
-                total += size
-                if size >= _LARGE_BYTES:  # a large file is worth the time of keeping the record at once
-                    downloads.save()
-        finally:
-            downloads.save()
-    return total, gone
-
-
-def _receive_one(
-    runner: Runner,
-    handle: SessionHandle,
-    file: OutputFile,
-    folder: Path,
-    downloads: Downloads,
-    meter: Meter,
-    *,
-    ended: bool,
-) -> int | None:
-    target = fsio.safe_join(folder, file.path)
-    if target.is_dir():
-        raise UnsafePathError(f"{target} is a folder where an output belongs")
-    fsio.make_folder(target.parent)
-
-    def read(offset: int) -> Iterator[bytes]:
-        meter.advance(offset)
-        for chunk in runner.read_output(handle, file, offset):
-            meter.advance(len(chunk))
-            yield chunk
-
-    limit = file.size_bytes if file.size_bytes is not None and ended else MAX_FILE_BYTES
-    # What a session still writes may have changed before the place where the download stopped
-    try:
-        digest = fsio.receive_file(target, read, limit=limit, resume=ended)
-    except NothingFoundError as error:
-        if ended:
-            raise CorruptError(error.message, hint="run 'ckptsync fetch' again") from None
-        return None  # a session that still runs removes old sets, and files that it has only begun
-    size = target.stat().st_size
-    if ended and file.size_bytes is not None and size != file.size_bytes:
-        hint = "run 'ckptsync fetch' again"
-        raise CorruptError(f"{target} came with {size} of {file.size_bytes} bytes", hint=hint)
-    downloads.add(file.path, digest, final=ended)
-    return size
-
-
-def _import_events(project: Project, record: SessionRecord, folder: Path, reporter: Reporter) -> None:
-    """Take the session's own events and its end marker into the ledger, each once."""
-    ledger = open_ledger(project)
-    with ledger.transaction():
-        entries = ledger.entries()
-        before = sum(1 for e in entries if e.event == "session" and e.session == record.session)
-        try:
-            events = [sound_event(event) for event in read_events(folder / EVENTS_NAME)]
-        except CorruptError as error:  # its sets carry their own seals; without the events only the table is poorer
-            reporter.warn(f"the session's events cannot be read: {error.message}")
-            events = []
-        new: list[tuple[str, Mapping[str, Any]]] = [("session", {"data": event}) for event in events[before:]]
-        info = _session_info(folder)
-        fetched = {
-            "seconds": info.get("seconds"),
-            "cause": info.get("cause"),
-            "files": len(fsio.list_names(folder)),
-            "exit_code": info.get("exit_code"),
-            "error": info.get("error"),
-        }
-        ledger.append_all([*new, ("fetched", fetched)], run=record.run, session=record.session)
-
-
-def _session_info(folder: Path) -> Mapping[str, Any]:
-    # A session that was killed has no end marker, and a damaged one says no more; what it sealed counts all the same
-    try:
-        info = read_session_info(folder / SESSION_INFO_NAME)
-    except CkptsyncError:
-        return {}
-    kinds: Mapping[str, type | tuple[type, ...]] = {
-        "seconds": (int, float),
-        "cause": str,
-        "exit_code": int,
-        "error": str,
-    }
-    return {key: info[key] for key, kind in kinds.items() if isinstance(info.get(key), kind)}
-
-
 def fetched_sessions(project: Project, run: str) -> list[SessionRecord]:
-    """Return the sessions of a run whose outputs are here, oldest first."""
-    return [r for r in known_records(project, run) if project.layout.results(r.session).is_dir()]
+    """Return the sessions of a run whose outputs are here, oldest first; a choice without checkpoints does not count."""
+    return [record for record in known_records(project, run) if _is_fetched(project, record)]
+
+
+def _is_fetched(project: Project, record: SessionRecord) -> bool:
+    folder = project.layout.results(record.session)
+    chosen_only = record.stage in ("planned", "started", "finished")
+    return TrainingTree(folder / record.spec.tree).checkpoints.is_dir() if chosen_only else folder.is_dir()

@@ -9,6 +9,7 @@ from ..core.errors import ConfigError, UsageError
 from ..project import values
 from ..project.config import Project
 from ..runners.base import Runner
+from .contact import own_settings
 
 Factory = Callable[[Project, Mapping[str, Any]], Runner]
 
@@ -39,6 +40,6 @@ def runner_for(project: Project, name: str, run: str | None = None) -> Runner:
     if name not in RUNNERS:
         raise UsageError(f"there is no runner {name!r}", hint=values.did_you_mean(name, RUNNERS))
     try:
-        return RUNNERS[name](project, project.runner_settings(name, run))
+        return RUNNERS[name](project, own_settings(project.runner_settings(name, run)))
     except ValueError as error:
         raise ConfigError(f"{project.layout.config}, [runners.{name}]: {error}") from None

@@ -9,7 +9,7 @@ from ckptsync.core import fsio
 from ckptsync.core.errors import CorruptError, LimitError, LockedError, NothingFoundError, StorageError, UnsafePathError
 from ckptsync.runners.base import OutputFile, SessionState
 from ckptsync.sync import fetch as fetching
-from ckptsync.sync import launch
+from ckptsync.sync import launch, listing
 from ckptsync.sync.events import sound_event
 from ckptsync.sync.launch import LaunchOptions
 from ckptsync.sync.ledgers import known_records
@@ -35,14 +35,14 @@ from ckptsync.sync.wait import wait
 )
 def test_unsafe_names_are_refused_before_anything_is_written(paths):
     with pytest.raises(UnsafePathError):
-        fetching.checked_outputs([OutputFile(path, 1) for path in paths])
+        listing.checked_outputs([OutputFile(path, 1) for path in paths])
 
 
 def test_too_much_is_refused():
     with pytest.raises(LimitError):
-        fetching.checked_outputs([OutputFile("big", fetching.MAX_FILE_BYTES + 1)])
+        listing.checked_outputs([OutputFile("big", listing.MAX_FILE_BYTES + 1)])
     with pytest.raises(LimitError):
-        fetching.checked_outputs([OutputFile(f"f{n}") for n in range(fetching.MAX_FILES + 1)])
+        listing.checked_outputs([OutputFile(f"f{n}") for n in range(listing.MAX_FILES + 1)])
 
 
 def started(bench) -> str:
