@@ -109,6 +109,12 @@ def test_adopt_is_described(project: Path, tmp_path: Path, capsys: pytest.Captur
     assert set(value) - ALWAYS == _described("ckptsync.adopt/1")
 
 
+def test_ci_is_described(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("CKPTSYNC_RUNNER", "kaggle")
+    value = _object(["ci", "init", "--dry-run"], capsys)
+    assert set(value) - ALWAYS == _described("ckptsync.ci/1")
+
+
 def test_cancel_is_described(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["launch", "--set", "sleep=60", "--detach", "-q"]) == 0
     value = _object(["cancel"], capsys)

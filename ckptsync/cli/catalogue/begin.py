@@ -102,4 +102,41 @@ BEGIN = (
         exit_codes=(ExitCode.PARTIAL, ExitCode.SESSION_FAILED, ExitCode.LOCKED),
         see_also=("doctor", "launch"),
     ),
+    Command(
+        name="ci",
+        help="write a workflow that goes on with a run from CI, with no machine held",
+        group="Begin",
+        run="ci_commands:ci",
+        schema="ckptsync.ci/1",
+        description=(
+            "'ckptsync ci init' writes .github/workflows/ckptsync.yml into the repository that the project lies in. On a "
+            "schedule it brings home what has ended ('collect') and starts the next session ('dispatch'). A workflow that "
+            "was changed is replaced with --force alone."
+        ),
+        examples=(
+            ("ckptsync ci init", "for every run that a service trains, every two hours"),
+            ("ckptsync ci init --run walker", "for this run alone"),
+            ("ckptsync ci init --dry-run", "what would be written, or how it differs from what is there"),
+        ),
+        arguments=(
+            argument("action", choices=("init",), help="write the workflow"),
+            argument(
+                "--run",
+                dest="runs",
+                action="append",
+                default=[],
+                metavar="NAME",
+                help="only this run; may be given several times",
+            ),
+            argument(
+                "--schedule",
+                default="17 */2 * * *",
+                metavar="CRON",
+                help="when it looks, five fields of cron in UTC (17 */2 * * *)",
+            ),
+            argument("--force", action="store_true", help="replace a workflow that was changed"),
+            DRY_RUN,
+        ),
+        see_also=("launch", "status"),
+    ),
 )
