@@ -1,0 +1,286 @@
+"""Runs: a pushed script in a process of its own, from QUEUED to its last status."""
+
+from __future__ import annotations
+
+import math
+import os
+import secrets
+import selectors
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from .downloads import StoredFile
+from .logs import Log
+from .world import World
+
+TOO_LONG = "Your notebook was stopped because it exceeded the max allowed execution duration."
+TOO_LARGE = "Your notebook tried to allocate more memory than is available."
+_INPUTS = "CKPTSYNC_INPUT_DIR"
+_TICK_SECONDS = 0.05
+_CHUNK = 64 * 1024
+# What a script gets of our environment; everything else stays here, for it may be a secret
+_PASSED = ("PATH", "LANG", "LANGUAGE", "TZ", "TMPDIR", "LD_LIBRARY_PATH")
+_PASSED_PREFIXES = ("LC_", "OMP_", "MKL_", "OPENBLAS_", "CUDA_")
+
+
+class RunStatus(StrEnum):
+    """The words of the service, as its JSON has them."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    COMPLETE = "complete"
+    ERROR = "error"
+    CANCEL_REQUESTED = "cancelRequested"
+    CANCEL_ACKNOWLEDGED = "cancelAcknowledged"
+
+    @property
+    def last(self) -> bool:
+        """Whether nothing comes after it."""
+        return self in (RunStatus.COMPLETE, RunStatus.ERROR, RunStatus.CANCEL_ACKNOWLEDGED)
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a run is to have left, in place of what it really left.
+
+    Args:
+        files: names as hostile as wanted, and what each holds.
+        log_bytes: the length of a made-up log, which is never stored; 0: the real one.
+    """
+
+    files: tuple[StoredFile, ...] | None = None
+    log_bytes: int = 0
+
+
+class Run:
+    """One execution of a script, in its own folder and process group.
+
+    Args:
+        world: the service's settings and clock.
+        folder: of this run alone.
+        source: the script.
+        limit_seconds: in the service's seconds.
+        accelerator: `gpu`, `tpu` or empty.
+        mount: lays the inputs into a folder; called when the run starts.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        folder: Path,
+        source: str,
+        *,
+        limit_seconds: float,
+        accelerator: str,
+        mount: Callable[[Path], None],
+    ) -> None:
+        self.number = world.number()
+        self.accelerator = accelerator
+        self.pushed = time.monotonic()
+        self.log = Log()
+        self.made_up = Outputs()
+        self._world = world
+        self._folder = folder
+        self._source = source
+        self._limit_seconds = limit_seconds
+        self._mount = mount
+        self._container = f"kaggle_{self.number}_{secrets.token_hex(8)}"
+        self._cancelled = threading.Event()
+        self._killed = False
+        self._group = 0
+        self._status = RunStatus.QUEUED
+        self._message = ""
+        self._files: list[StoredFile] = []
+        self._kept = True
+        self._started: float | None = None
+        self._saving: float | None = None
+        self._ended: float | None = None
+        self._thread = threading.Thread(target=self._run, name=f"run {self.number}")
+        self._thread.start()
+
+    @property
+    def status(self) -> tuple[RunStatus, str]:
+        """The run's status and, when it failed, why."""
+        status = self._status
+        if self._cancelled.is_set() and not status.last:
+            return RunStatus.CANCEL_REQUESTED, ""
+        return status, self._message if status.last else ""
+
+    @property
+    def occupies(self) -> bool:
+        """Whether it counts among the sessions that an account may have at once."""
+        release = self._world.settings.slot_release_seconds
+        return self._ended is None or time.monotonic() - self._ended < release
+
+    @property
+    def busy_seconds(self) -> float:
+        """How long it has held a machine, in the service's seconds."""
+        if self._started is None:
+            return 0.0
+        return ((self._ended or time.monotonic()) - self._started) * self._world.settings.time_scale
+
+    def files(self) -> list[StoredFile]:
+        """Return what is listed of its outputs now."""
+        found = list(self.made_up.files) if self.made_up.files is not None else self._files
+        return found[: math.ceil(len(found) * self._share_listed())]
+
+    def stored_log(self) -> str:
+        """Return the log as the API gives it: nothing before the end."""
+        return self.log.text() if self._status.last and self._kept else ""
+
+    def cancel(self) -> None:
+        """Ask it to stop."""
+        self._cancelled.set()
+
+    def kill(self) -> None:
+        """End it now, with every process that it has started, and wait for that."""
+        self._killed = True
+        self._cancelled.set()
+        self._thread.join()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until it has its last status; False: it still has none."""
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    def _share_listed(self) -> float:
+        settings, now = self._world.settings, time.monotonic()
+        if self._ended is not None:
+            return 1.0 if not settings.listing_seconds else min((now - self._ended) / settings.listing_seconds, 1.0)
+        if self._saving is not None and self._cancelled.is_set() and settings.saving_seconds:
+            return min((now - self._saving) / settings.saving_seconds, 1.0)
+        return 0.0
+
+    def _run(self) -> None:
+        settings = self._world.settings
+        try:
+            if self._cancelled.wait(settings.queued_seconds):
+                self._end(RunStatus.CANCEL_ACKNOWLEDGED, "")
+                return
+            status, message = self._execute()
+            self._saving = time.monotonic()
+            if not self._killed:
+                self._world.closing.wait(settings.saving_seconds)
+            self._end(status, message)
+        finally:
+            self.log.close()
+
+    def _end(self, status: RunStatus, message: str) -> None:
+        settings = self._world.settings
+        if status is RunStatus.CANCEL_ACKNOWLEDGED:
+            self._kept = settings.limit_keeps_outputs if message else settings.cancel_keeps_outputs
+        if not self._kept:
+            self._files = []
+        self._message = message
+        self._ended = time.monotonic()
+        self._status = status
+
+    def _execute(self) -> tuple[RunStatus, str]:
+        script, working, inputs = (self._folder / name for name in ("src/script.py", "working", "input"))
+        for folder in (script.parent, working, inputs, self._folder / "home"):
+            folder.mkdir(parents=True, exist_ok=True)
+        script.write_text(self._source, encoding="utf-8")
+        self._mount(inputs)
+        process = subprocess.Popen(
+            [self._world.settings.python, str(script)],
+            cwd=working,
+            env=self._environment(inputs),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        self._group = process.pid
+        self._started = time.monotonic()
+        self._status = RunStatus.RUNNING
+        with process:
+            timed_out = self._watch(process)
+        self._files = [StoredFile(path.relative_to(working).as_posix(), path) for path in _regular_files(working)]
+        if timed_out:
+            return RunStatus.CANCEL_ACKNOWLEDGED, TOO_LONG
+        if self._cancelled.is_set():
+            return RunStatus.CANCEL_ACKNOWLEDGED, ""
+        if process.returncode == 0 or self._world.settings.crash_says_complete:
+            return RunStatus.COMPLETE, ""
+        # A kill that nobody here has sent
+        killed = process.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL)
+        return RunStatus.ERROR, TOO_LARGE if killed else ""
+
+    def _environment(self, inputs: Path) -> dict[str, str]:
+        ours = {
+            name: value for name, value in os.environ.items() if name in _PASSED or name.startswith(_PASSED_PREFIXES)
+        }
+        return {
+            **ours,
+            "HOME": str(self._folder / "home"),
+            "KAGGLE_KERNEL_RUN_TYPE": "Batch",
+            "KAGGLE_CONTAINER_NAME": self._container,
+            "KAGGLE_URL_BASE": "https://www.kaggle.com",
+            # Whoever prints the environment into the log shows this one
+            "KAGGLE_USER_SECRETS_TOKEN": f"secret-of-session-{self.number}",
+            _INPUTS: str(inputs.absolute()),
+        }
+
+    def _watch(self, process: subprocess.Popen[bytes]) -> bool:
+        """Log what the script prints, stop it when it is cancelled or too long; return whether it was too long."""
+        started, stop_at, timed_out = time.monotonic(), math.inf, False
+        with selectors.DefaultSelector() as selector:
+            for name, pipe in (("stdout", process.stdout), ("stderr", process.stderr)):
+                if pipe is not None:
+                    os.set_blocking(pipe.fileno(), False)
+                    selector.register(pipe, selectors.EVENT_READ, name)
+            while process.poll() is None:
+                if not self._read(selector, started, _TICK_SECONDS):
+                    self.log.flush(self._world.scaled(started))
+                if self._cancelled.is_set() and stop_at == math.inf:
+                    stop_at = time.monotonic() + self._world.settings.cancel_grace_seconds
+                    os.killpg(process.pid, signal.Signals[self._world.settings.cancel_signal])
+                timed_out |= self._world.scaled(started) >= self._limit_seconds
+                if timed_out or time.monotonic() >= stop_at or self._killed:
+                    self._kill_processes()
+            self._kill_processes()  # what the script has left behind
+            while self._read(selector, started, 0):
+                pass
+        self.log.flush(self._world.scaled(started))
+        return timed_out
+
+    def _read(self, selector: selectors.BaseSelector, started: float, seconds: float) -> bool:
+        """Log what is there; return whether there was anything."""
+        found = False
+        for key, _events in selector.select(seconds):
+            data = os.read(key.fd, _CHUNK)
+            if data:
+                self.log.add(key.data, self._world.scaled(started), data)
+                found = True
+            else:
+                selector.unregister(key.fileobj)
+        return found
+
+    def _kill_processes(self) -> None:
+        """Kill the script's group, and what has left the group but still carries the session's name."""
+        try:
+            os.killpg(self._group, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        mark = f"KAGGLE_CONTAINER_NAME={self._container}".encode()
+        for process in Path("/proc").glob("[0-9]*/environ"):
+            try:
+                if mark in process.read_bytes().split(b"\0"):
+                    os.kill(int(process.parent.name), signal.SIGKILL)
+            except OSError:  # it has ended, or is somebody else's
+                pass
+
+
+def _regular_files(folder: Path) -> list[Path]:
+    """Return what survives of outputs: plain files; links, empty folders and modes do not."""
+    found = []
+    for place, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not Path(place, name).is_symlink()]
+        found += [path for name in files if (path := Path(place, name)).is_file() and not path.is_symlink()]
+    return sorted(found)
