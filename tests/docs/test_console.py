@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from support import console, pages
 from support.console import Console, Step
 
+from ckptsync.testing.kaggle import KaggleService
+
 SHOWING = [page for page in pages.pages() if pages.blocks(page, "console")]
 
 
-def _play(page: Path, folder: Path) -> None:
-    terminal = Console(folder)
+@contextmanager
+def _kaggle(folder: Path) -> Iterator[dict[str, str]]:
+    """Start a service in Kaggle's place; yield the environment of a reader, `you`, who has put a token into a file."""
+    (folder / "home" / ".kaggle").mkdir(parents=True)
+    (folder / "away").mkdir()
+    with KaggleService(folder / "away", user="you") as service:
+        token = folder / "home" / ".kaggle" / "access_token"
+        token.write_text(service.account.token)
+        token.chmod(0o600)
+        yield {"HOME": str(folder / "home"), "CKPTSYNC_KAGGLE_URL": service.url}
+
+
+def _play(page: Path, folder: Path, environment: Mapping[str, str]) -> None:
+    terminal = Console(folder, environment)
     steps = console.steps(pages.blocks(page, "console"))
     for step, following in zip(steps, [*steps[1:], None], strict=True):
         done = terminal.run(step)
@@ -24,7 +40,11 @@ def _play(page: Path, folder: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("page", SHOWING, ids=lambda page: str(page.relative_to(pages.ROOT)))
 def test_pages_do_what_they_show(page: Path, tmp_path: Path) -> None:
-    _play(page, tmp_path)  # the tutorial with real training, the others with the toy kernel
+    # The tutorial and the first run on Kaggle with real training, the others with the toy kernel
+    here = tmp_path / "here"
+    here.mkdir()
+    with _kaggle(tmp_path) as environment:
+        _play(page, here, environment)
 
 
 def test_what_varies_is_passed_over_and_nothing_else() -> None:

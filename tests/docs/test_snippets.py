@@ -12,6 +12,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 from support import pages
 from support.pages import Block
 
@@ -28,6 +29,11 @@ def test_json_parses(block: Block) -> None:
     except ValueError:
         for line in block.text.splitlines():  # several objects, one on each line
             jsonio.parse(line.encode())
+
+
+@pytest.mark.parametrize("block", pages.all_blocks("yaml"), ids=str)
+def test_yaml_parses(block: Block) -> None:
+    assert YAML(typ="safe").load(block.text)
 
 
 @pytest.mark.parametrize("block", pages.all_blocks("toml"), ids=str)

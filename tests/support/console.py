@@ -12,7 +12,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,9 +79,10 @@ class Console:
 
     Args:
         folder: where it is opened.
+        environment: variables that it has besides the usual ones.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, environment: Mapping[str, str] | None = None) -> None:
         self._folder = folder
         self._exit_code = 0
         tools = str(Path(sys.executable).parent)
@@ -90,6 +91,7 @@ class Console:
             "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}",
             "NO_COLOR": "1",
             "OMP_NUM_THREADS": "1",
+            **(environment or {}),
         }
 
     def run(self, step: Step) -> Done:
