@@ -15,7 +15,7 @@ from .policy import SCORE, is_best
 from .sets import SetState, StoredSet, newest, set_aside
 
 SCHEMA = "ckptsync.head/1"
-_MAX_HEAD_BYTES = 1 << 16
+MAX_HEAD_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def read_head(tree: TrainingTree, scenario: str) -> Head | None:
     except UsageError:  # plain files may be called anything; where no head file can have the name, there is none
         return None
     try:
-        head = Head.from_json(jsonio.parse(fsio.read_bytes(path, limit=_MAX_HEAD_BYTES)))
+        head = Head.from_json(jsonio.parse(fsio.read_bytes(path, limit=MAX_HEAD_BYTES)))
     except NothingFoundError:
         return None
     except CkptsyncError as error:

@@ -20,9 +20,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from . import fsio, jsonio, names
-from .errors import CorruptError, UnsafePathError
+from .errors import CorruptError, NothingFoundError, UnsafePathError
 
 PACK_SUFFIX = ".ckpt"
+# Packs whose names begin so carry a session's code, no checkpoint
+CODE_PREFIX = "ckptsync-code-"
 MAX_INDEX_BYTES = 4 << 20
 
 _MAGIC = b"CKPTSYNC-PACK "
@@ -104,6 +106,37 @@ def read_index(path: Path) -> PackIndex:
     """
     with fsio.open_regular(path) as file:
         return _read_index(path, file)
+
+
+def read_member(path: Path, index: PackIndex, name: str, *, limit: int) -> bytes:
+    """Read one small member without unpacking the others.
+
+    Args:
+        path: the pack.
+        index: what `read_index` gave for it.
+        name: the member's name.
+        limit: it is refused when it is larger.
+
+    Raises:
+        NothingFoundError: the pack does not exist, or holds no such member.
+        CorruptError: the member is larger than `limit`, or its bytes disagree with the index.
+    """
+    offset = index.offset
+    for member in index.members:
+        if member.name == name:
+            break
+        offset += member.size_bytes
+    else:
+        raise NothingFoundError(f"{path} holds no member {names.printable(name)}")
+    if member.size_bytes > limit:
+        raise CorruptError(f"{path}: member {name} is larger than {limit} bytes, which is no size for such a file")
+    with fsio.open_regular(path) as file:
+        file.seek(offset)
+        data = file.read(member.size_bytes).translate(_TRANSLATION)
+    found = "sha256:" + hashlib.sha256(data).hexdigest()
+    if found != member.digest:
+        raise _damaged_member(path, member, found)
+    return data
 
 
 def unpack(path: Path, folder: Path) -> list[str]:
@@ -215,9 +248,13 @@ def _extract(path: Path, file: BinaryIO, member: PackMember, target: Path) -> No
             left -= len(chunk)
         found = "sha256:" + hasher.hexdigest()
         if left or found != member.digest:
-            raise CorruptError(
-                f"{path} is damaged: member {member.name}: expected {member.digest}, found {found}",
-                hint="send the pack again",
-            )
+            raise _damaged_member(path, member, found)
 
     fsio.write_file(target, write)
+
+
+def _damaged_member(path: Path, member: PackMember, found: str) -> CorruptError:
+    return CorruptError(
+        f"{path} is damaged: member {member.name}: expected {member.digest}, found {found}",
+        hint="send the pack again",
+    )

@@ -32,7 +32,7 @@ from pathlib import Path
 from .. import __version__
 from ..core import fsio, jsonio, names
 from ..core.errors import ConfigError, NothingFoundError
-from ..core.pack import PACK_SUFFIX, write_pack
+from ..core.pack import CODE_PREFIX, PACK_SUFFIX, write_pack
 from ..core.session import SessionSpec
 from .kernel_folder import MAX_KERNEL_BYTES, read_kernel, refuse_secrets
 from .packages import PurePackage, load_package
@@ -101,7 +101,7 @@ def build_bundle(kernel: Path, spec: SessionSpec, *, wheels: Sequence[str] = (),
 
 def _code_pack(code: bytes, cache: Path) -> Path:
     digest = hashlib.sha256(code).hexdigest()
-    pack = cache / "bundle" / f"ckptsync-code-{digest[:12]}{PACK_SUFFIX}"
+    pack = cache / "bundle" / f"{CODE_PREFIX}{digest[:12]}{PACK_SUFFIX}"
     payload = pack.with_suffix(".xz")
     fsio.write_bytes(payload, code)
     write_pack(pack, {"code.xz": payload})

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import signal
 import sys
 import time
@@ -39,6 +40,8 @@ from .host import current_host
 from .versions import current_versions
 
 _STOP_CODES = (ExitCode.INTERRUPTED, ExitCode.TERMINATED)
+# On Kaggle the middle part is the id that a session is cancelled by; the service tells it nowhere else
+_CONTAINER = re.compile(r"[A-Za-z0-9]+[_-](?P<session>[0-9]{1,19})[_-][A-Za-z0-9]+")
 # How long a process that the script left behind may hold the tree
 _LOCK_SECONDS = 10.0
 
@@ -66,6 +69,8 @@ class _Boot:
     def run(self) -> int:
         spec = self._spec
         _say(f"[CKPTSYNC] session {spec.session} (generation {spec.generation}) started at {now()}")
+        if container := _CONTAINER.fullmatch(os.environ.get("KAGGLE_CONTAINER_NAME", "")):
+            _say(f"[CKPTSYNC] container session {container['session']}")  # whoever reads the log can cancel by it
         self._log.write("boot", run=spec.run, generation=spec.generation, versions=current_versions())
         try:
             self._lay_tree()

@@ -1,4 +1,4 @@
-"""Lay the training tree of a session from the packs that it was given.
+"""Lay the training tree of a session from what it was given: packs, or the outputs of an earlier session.
 
 A session that was promised a checkpoint gets exactly that one or does not begin: a start from zero when a
 checkpoint was expected would throw away everything before, and nobody would notice for days.
@@ -8,34 +8,16 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
-from ..core import fsio, heads, names, pack, sets
+from ..core import fsio, heads, names, sets
 from ..core.errors import CorruptError, NothingFoundError
 from ..core.layout import TrainingTree
-from ..core.manifest import Manifest, ManifestError
+from ..core.manifest import FileEntry, Manifest, Origin
 from ..core.policy import SCORE
 from ..core.session import SessionSpec
-
-# Services mount inputs some folders deep, and a mount beside them may hold a hundred thousand files
-_MAX_DEPTH = 5
-
-
-@dataclass(frozen=True)
-class Received:
-    """A set that came in a pack.
-
-    Args:
-        pack: the pack.
-        folder: where it was unpacked to.
-        manifest: its manifest; the pack holds exactly the files that it names, but segments that another pack holds.
-    """
-
-    pack: Path
-    folder: Path
-    manifest: Manifest
+from .offers import Offers, search
+from .sources import Offer
 
 
 def lay_tree(spec: SessionSpec, inputs: Path, tree: TrainingTree) -> list[Manifest]:
@@ -45,112 +27,53 @@ def lay_tree(spec: SessionSpec, inputs: Path, tree: TrainingTree) -> list[Manife
 
     Args:
         spec: what the session is told; without heads nothing is laid.
-        inputs: the folder that is searched for packs.
+        inputs: the folder that is searched for packs and outputs.
         tree: the session's tree; the caller holds its lock.
 
     Returns:
         The manifests that were laid, in the order of N.
 
     Raises:
-        NothingFoundError: a promised head is not among the inputs.
-        CorruptError: a pack is damaged or holds anything else than one sealed set, or no pack holds a segment.
+        NothingFoundError: a promised head is not among the inputs; the message says what is.
+        CorruptError: a file of a set that is needed is damaged or missing.
     """
     if not spec.heads:
         return []
+    chosen = _choose(spec, inputs, search(spec, inputs))
     incoming = tree.root.parent / f".{tree.root.name}.incoming"
     fsio.remove_folder(incoming)
     try:
-        paths = find_packs(inputs)
-        received = [_receive(path, incoming / f"{number:04d}") for number, path in enumerate(paths)]
-        chosen = _choose(spec, inputs, received)
-        _complete(chosen, received)
-        _lay(chosen, tree)
+        _lay(chosen, _bring(chosen, incoming), tree)
     finally:
         fsio.remove_folder(incoming)
     for scenario, origin in spec.heads.items():
-        laid = [item.manifest for item in chosen if item.manifest.scenario == scenario]
+        laid = [offer.manifest for offer in chosen if offer.manifest.scenario == scenario]
         head = next(manifest for manifest in laid if manifest.digest == origin.digest)
         heads.write_head(tree, heads.Head.of(head, _best(laid)))
-    return [item.manifest for item in chosen]
+    return [offer.manifest for offer in chosen]
 
 
-def find_packs(inputs: Path) -> list[Path]:
-    """Return the packs below a folder: those of the highest level that holds any.
-
-    All packs of a session lie together, so nothing deeper is searched once they are found. A file of the same
-    suffix that is no pack belongs to somebody else.
-    """
-    level = [inputs]
-    for _ in range(_MAX_DEPTH):
-        found: list[Path] = []
-        deeper: list[Path] = []
-        for folder in level:
-            if not folder.is_dir():
-                continue
-            with os.scandir(folder) as entries:  # knows what is a folder without asking a slow mount for each name
-                for entry in entries:
-                    if entry.is_dir():
-                        deeper.append(Path(entry.path))
-                    elif entry.name.endswith(pack.PACK_SUFFIX) and pack.is_pack(Path(entry.path)):
-                        found.append(Path(entry.path))
-        if found:
-            return sorted(found)
-        level = sorted(deeper)
-    return []
-
-
-def _receive(path: Path, folder: Path) -> Received:
-    index = pack.read_index(path)
-    seals = [member.name for member in index.members if member.name.endswith(names.MANIFEST_SUFFIX)]
-    if len(seals) != 1:
-        raise CorruptError(f"{path} must hold one manifest, found {len(seals)}")
-    pack.unpack(path, folder)
-    try:
-        manifest = sets.read_manifest(folder / seals[0])
-    except ManifestError as error:
-        raise CorruptError(f"{path}: {error}", hint="launch the session again") from None
-    promised = {(entry.path, entry.size_bytes, entry.digest) for entry in manifest.files}
-    held = {(m.name, m.size_bytes, m.digest) for m in index.members if m.name != seals[0]}
-    elsewhere = {(entry.path, entry.size_bytes, entry.digest) for entry in manifest.segments} - held
-    if promised != held | elsewhere:
-        differing = ", ".join(sorted({names.printable(name) for name, _, _ in promised ^ (held | elsewhere)}))
-        raise CorruptError(f"{path} holds other files than its manifest names: {differing}")
-    return Received(path, folder, manifest)
-
-
-def _complete(chosen: list[Received], received: list[Received]) -> None:
-    """Give each set the segments that only another set's pack holds."""
-    held = {
-        entry: item.folder
-        for item in received
-        for entry in item.manifest.segments
-        if (item.folder / entry.path).exists()
-    }
-    for item in chosen:
-        for entry in item.manifest.segments:
-            if entry not in held:
-                raise CorruptError(
-                    f"{item.pack} lacks {entry.path}, and no other pack holds it", hint="launch the session again"
-                )
-            sets.give_second_name(held[entry], entry.path, item.folder)
-
-
-def _choose(spec: SessionSpec, inputs: Path, received: Iterable[Received]) -> list[Received]:
-    # The same pack may be mounted at two places
-    by_digest = {item.manifest.digest: item for item in received}
-    chosen: list[Received] = []
+def _choose(spec: SessionSpec, inputs: Path, offers: Offers) -> list[Offer]:
+    chosen: list[Offer] = []
     for scenario, origin in spec.heads.items():
-        head = by_digest.get(origin.digest)
+        head = offers.by_digest.get(origin.digest)
         if head is None or head.manifest.scenario != scenario:
-            present = ", ".join(sorted(item.manifest.stem for item in by_digest.values())) or "no pack at all"
-            raise NothingFoundError(
-                f"scenario {scenario} must go on from num_timesteps {origin.num_timesteps} ({origin.digest}), "
-                f"and that checkpoint is not in {inputs}; found: {present}. Nothing is started from zero in its place",
-                hint="launch the session again; 'ckptsync launch --fresh' begins from zero on purpose",
-            )
+            raise _missing(scenario, origin, inputs, offers)
         chosen.append(head)
-        chosen += [item for item in by_digest.values() if _belongs(item.manifest, head.manifest)]
-    return sorted(chosen, key=lambda item: item.manifest.num_timesteps)
+        chosen += [offer for offer in offers.by_digest.values() if _belongs(offer.manifest, head.manifest)]
+    return sorted(chosen, key=lambda offer: offer.manifest.num_timesteps)
+
+
+def _missing(scenario: str, origin: Origin, inputs: Path, offers: Offers) -> CorruptError | NothingFoundError:
+    kind = CorruptError if offers.damaged else NothingFoundError
+    lines = [
+        f"scenario {scenario} must go on from num_timesteps {origin.num_timesteps} ({origin.digest}), and that "
+        f"checkpoint is not in {inputs}. Nothing is started from zero in its place",
+        *offers.report(),
+    ]
+    return kind(
+        "\n".join(lines), hint="launch the session again; 'ckptsync launch --fresh' begins from zero on purpose"
+    )
 
 
 def _belongs(manifest: Manifest, head: Manifest) -> bool:
@@ -162,13 +85,30 @@ def _belongs(manifest: Manifest, head: Manifest) -> bool:
     )
 
 
-def _lay(chosen: list[Received], tree: TrainingTree) -> None:
+def _bring(chosen: list[Offer], incoming: Path) -> list[Path]:
+    """Bring each set into a folder of its own, with the segments that came with another one."""
+    folders = [incoming / f"{number:04d}" for number in range(len(chosen))]
+    held: dict[FileEntry, Path] = {}
+    for offer, folder in zip(chosen, folders, strict=True):
+        offer.source.bring(offer, folder, held)
+        held.update({entry: folder for entry in offer.manifest.segments if (folder / entry.path).exists()})
+    for offer, folder in zip(chosen, folders, strict=True):
+        for entry in offer.manifest.segments:
+            if entry not in held:
+                raise CorruptError(
+                    f"{offer.where} lacks {entry.path}, and nothing else holds it", hint="launch the session again"
+                )
+            sets.give_second_name(held[entry], entry.path, folder)
+    return folders
+
+
+def _lay(chosen: list[Offer], folders: list[Path], tree: TrainingTree) -> None:
     begin = time.time() - len(chosen)
-    for position, item in enumerate(chosen):
-        # The pack's digests are checked and equal the manifest's, so a second name is as good as a second copy
-        sets.copy_set(item.folder, item.manifest, tree.checkpoints, link=True)
-        seal = item.manifest.stem + names.MANIFEST_SUFFIX
-        for name in [*(entry.path for entry in item.manifest.members), seal]:
+    for position, (offer, folder) in enumerate(zip(chosen, folders, strict=True)):
+        manifest = offer.manifest
+        # The digests were checked as the files came, so a second name is as good as a second copy
+        sets.copy_set(folder, manifest, tree.checkpoints, link=True)
+        for name in [*(entry.path for entry in manifest.members), manifest.stem + names.MANIFEST_SUFFIX]:
             os.utime(tree.checkpoints / name, (begin + position, begin + position))
 
 

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.toysets import LINEAGE
+from support.machines import Machine, Session, kernel_of
 
-from ckptsync.core import heads, names, sets
-from ckptsync.core.layout import EVENTS_NAME, SESSION_INFO_NAME, ProjectLayout, TrainingTree
-from ckptsync.core.manifest import Manifest, Origin
-from ckptsync.core.pack import write_pack
-from ckptsync.core.session import SavePolicy, ScenarioSpec, SessionSpec, read_events, read_session_info
+from ckptsync.core import heads
+from ckptsync.core.layout import EVENTS_NAME, ProjectLayout
+from ckptsync.core.session import SessionSpec, read_events
 from ckptsync.runners.base import SessionState, Submission
 from ckptsync.runners.bundle import build_bundle
 from ckptsync.runners.local import LocalRunner
@@ -39,83 +35,6 @@ for _ in range(2):
     steps += 500
     shutil.copy(f"{here}/model_{steps}.zip", f"data/models/checkpoints/x_checkpoint_{steps}_steps.zip")
 """
-
-
-class Machine:
-    """Runs one session after another, each in folders of its own, and carries the heads between them."""
-
-    def __init__(self, root: Path, kernel: Path, cache: Path) -> None:
-        self.root = root
-        self.cache = cache
-        self.kernel = kernel
-        self.number = 0
-        self.heads: dict[str, Origin] = {}
-        self.packs: dict[str, Path] = {}
-
-    def spec(self, **fields: Any) -> SessionSpec:
-        self.number += 1
-        values: dict[str, Any] = {
-            "run": "r",
-            "session": names.session_id("r", self.number),
-            "lineage": LINEAGE,
-            "generation": self.number,
-            "scenarios": (ScenarioSpec("x", 2000),),
-            "heads": self.heads,
-            "save": SavePolicy(every_steps=100, save_best=False),
-            **fields,
-        }
-        return SessionSpec(**values)
-
-    def prepare(self, spec: SessionSpec) -> tuple[list[str], Path, dict[str, str]]:
-        place = self.root / f"machine{self.number}"
-        (place / "working").mkdir(parents=True)
-        (place / "input").mkdir()
-        for name, path in self.packs.items():
-            (place / "input" / name).write_bytes(path.read_bytes())
-        (place / "kernel.py").write_bytes(build_bundle(self.kernel, spec, cache=self.cache).script)
-        environment = {**os.environ, "CKPTSYNC_INPUT_DIR": str(place / "input"), "TMPDIR": str(place)}
-        return [sys.executable, str(place / "kernel.py")], place / "working", environment
-
-    def run(self, **fields: Any) -> Session:
-        command, working, environment = self.prepare(self.spec(**fields))
-        done = subprocess.run(command, cwd=working, env=environment, capture_output=True, text=True, timeout=60)
-        assert not list(working.parent.glob("ckptsync-*"))
-        return Session(working, done.returncode, done.stdout + done.stderr)
-
-    def carry(self, session: Session, scenario: str = "x") -> Manifest:
-        """Pack the head, as a launch does."""
-        head = heads.read_head(session.tree, scenario)
-        assert head is not None
-        manifest = sets.read_manifest(session.tree.checkpoints / (head.stem + names.MANIFEST_SUFFIX))
-        files = [*(entry.path for entry in manifest.files), head.stem + names.MANIFEST_SUFFIX]
-        self.packs[f"{scenario}.ckpt"] = self.root / f"{scenario}.ckpt"
-        write_pack(self.packs[f"{scenario}.ckpt"], {name: session.tree.checkpoints / name for name in files})
-        self.heads = {**self.heads, scenario: Origin(manifest.session, manifest.num_timesteps, manifest.digest)}
-        return manifest
-
-
-class Session:
-    """What one session left."""
-
-    def __init__(self, working: Path, code: int, log: str) -> None:
-        self.working = working
-        self.code = code
-        self.log = log
-        self.tree = TrainingTree(working / "data" / "models")
-
-    @property
-    def info(self) -> dict[str, Any]:
-        return read_session_info(self.working / SESSION_INFO_NAME)
-
-    def sealed(self) -> list[int]:
-        return [s.num_timesteps for s in sets.scan(self.tree.checkpoints) if s.state is sets.SetState.SEALED]
-
-
-def kernel_of(root: Path, script: str) -> Path:
-    folder = root / "kernel"
-    folder.mkdir()
-    (folder / "train.py").write_text(script)
-    return folder
 
 
 @pytest.fixture(scope="module")

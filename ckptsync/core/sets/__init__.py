@@ -33,6 +33,7 @@ from .stored import (
     find,
     members,
     newest,
+    parse_manifest,
     read_manifest,
     scan,
 )
@@ -54,6 +55,7 @@ __all__ = [
     "members",
     "move_set",
     "newest",
+    "parse_manifest",
     "read_manifest",
     "remove_set",
     "scan",

@@ -77,6 +77,11 @@ def _read_manifest(folder: str, name: str) -> Manifest:
         data = fsio.read_bytes(os.path.join(folder, name), limit=MAX_MANIFEST_BYTES)
     except CkptsyncError as error:
         raise ManifestError(blocker("manifest.damaged", name, actual=error.message)) from None
+    return parse_manifest(data, name)
+
+
+def parse_manifest(data: bytes, name: str) -> Manifest:
+    """Parse a manifest's bytes and check that it stands for the name of its file. Raises as `read_manifest` does."""
     manifest = Manifest.parse(data, name=name)
     if manifest.stem + names.MANIFEST_SUFFIX != name:
         raise ManifestError(

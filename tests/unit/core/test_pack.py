@@ -16,7 +16,7 @@ import pytest
 
 from ckptsync.core import pack
 from ckptsync.core.errors import CorruptError, NothingFoundError, UnsafePathError
-from ckptsync.core.pack import read_index, unpack, write_pack
+from ckptsync.core.pack import read_index, read_member, unpack, write_pack
 
 
 def make_members(folder: Path) -> dict[str, Path]:
@@ -60,6 +60,21 @@ def test_the_index_names_sizes_and_digests(members: dict[str, Path], packed: Pat
         data = source.read_bytes()
         assert (member.name, member.size_bytes) == (name, len(data))
         assert member.digest == "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+def test_one_member_is_read_without_the_others(members: dict[str, Path], packed: Path) -> None:
+    index = read_index(packed)
+    for name, source in members.items():
+        assert read_member(packed, index, name, limit=1 << 20) == source.read_bytes()
+    with pytest.raises(NothingFoundError, match="no member 'other'"):
+        read_member(packed, index, "other", limit=1 << 20)
+    with pytest.raises(CorruptError, match="larger than 10 bytes"):
+        read_member(packed, index, "x_checkpoint_5_steps.zip", limit=10)
+    data = bytearray(packed.read_bytes())
+    data[index.offset + 5] ^= 1
+    packed.write_bytes(data)
+    with pytest.raises(CorruptError, match=r"x_checkpoint_5_steps\.zip: expected"):
+        read_member(packed, index, "x_checkpoint_5_steps.zip", limit=1 << 20)
 
 
 def test_equal_members_give_equal_bytes(tmp_path: Path, members: dict[str, Path], packed: Path) -> None:

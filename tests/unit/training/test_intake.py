@@ -15,7 +15,8 @@ from ckptsync.core.layout import TrainingTree
 from ckptsync.core.manifest import Manifest, Origin
 from ckptsync.core.pack import write_pack
 from ckptsync.core.session import ScenarioSpec, SessionSpec
-from ckptsync.training.intake import find_packs, lay_tree
+from ckptsync.training.intake import lay_tree
+from ckptsync.training.offers import search
 
 
 def pack_set(folder: Path, manifest: Manifest, target: Path) -> Path:
@@ -83,10 +84,10 @@ def test_head_and_best_are_laid_in_order(tree: TrainingTree, home: Path, inputs:
 def test_a_promised_head_that_is_missing_ends_it(tree: TrainingTree, home: Path, inputs: Path) -> None:
     head = write_set(home, "x", 2000)
     pack_set(home, write_set(home, "x", 1000), inputs / "x.ckpt")
-    with pytest.raises(NothingFoundError, match=r"2000 .*x_checkpoint_1000_steps"):
+    with pytest.raises(NothingFoundError, match=r"(?s)2000 .*found: x_checkpoint_1000_steps .*x\.ckpt"):
         lay_tree(spec_for(head), inputs, tree)
     assert not tree.checkpoints.exists()
-    with pytest.raises(NothingFoundError, match="no pack at all"):
+    with pytest.raises(NothingFoundError, match=r"(?s)found: no checkpoint at all.*looked in: nothing"):
         lay_tree(spec_for(head), inputs / "absent", tree)
 
 
@@ -157,7 +158,7 @@ def test_packs_are_found_where_services_mount_them(home: Path, inputs: Path) -> 
     (inputs / "foreign.ckpt").write_bytes(b"a checkpoint of somebody else")
     path = pack_set(home, manifest, inputs / "datasets" / "owner" / "slug" / "x.ckpt")
     pack_set(home, manifest, inputs / "datasets" / "owner" / "slug" / "deeper" / "x.ckpt")
-    assert find_packs(inputs) == [path]
+    assert [offer.where for offer in search(spec_for(manifest), inputs).by_digest.values()] == [str(path)]
 
 
 def test_laying_again_after_a_crash_changes_nothing(tree: TrainingTree, home: Path, inputs: Path) -> None:
