@@ -146,8 +146,8 @@ def plan(project: Project, run: RunConfig, options: LaunchOptions) -> LaunchPlan
         beginning.manifest is not None and beginning.manifest.num_timesteps >= scenario.total_timesteps
         for beginning, scenario in zip(beginnings, run.scenarios, strict=True)
     )
-    code = None if reached else bundle(project, run, spec)
     ahead = () if reached else rooms(project, run, spec.save, stored, fresh=bool(why_fresh))
+    code = None if reached else bundle(project, run, spec)
     inputs = [s.manifest for b in beginnings for s in (b.start, b.best) if s is not None and s.manifest is not None]
     return LaunchPlan(
         spec=spec,

@@ -18,6 +18,7 @@ from ..runners.base import SessionState, SessionStatus
 from .fetch import fetch
 from .launch import LaunchOptions, LaunchPlan, fix, plan, submit
 from .ledgers import find_record, known_records, open_ledger
+from .outcome import Ending, next_command, outcome
 from .outputs import Outputs, judge_outputs
 from .receipts import RestoreReceipt
 from .reporting import Reporter
@@ -41,8 +42,6 @@ _LEFT_AT = {
     "restored": "what it made is restored",
     "closed": "it left nothing to restore",
 }
-# What a session may raise that is no fault of its script
-_REFUSALS = (ExitCode.CORRUPT, ExitCode.INCOMPATIBLE)
 
 
 @dataclass(frozen=True)
@@ -59,6 +58,7 @@ class RoundTrip:
         receipt: of the restore, or None.
         plan: what was launched; None when an earlier session was carried on.
         next_command: what to type next.
+        ending: in which way the session ended; None when it has not.
     """
 
     run: str
@@ -70,6 +70,7 @@ class RoundTrip:
     receipt: RestoreReceipt | None = None
     plan: LaunchPlan | None = None
     next_command: str = ""
+    ending: Ending | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON object of the command."""
@@ -257,71 +258,16 @@ def _ended(trip: _Trip, record: SessionRecord, plan: LaunchPlan | None) -> Round
     receipt = trip.receipt
     if receipt is None and record.receipt is not None and record.stage == "restored":
         receipt = RestoreReceipt.from_json(record.receipt)
-    progress = receipt is not None and receipt.progress
-    code, message = _outcome(record, receipt, progress=progress)
+    ended = outcome(record, receipt)
     return RoundTrip(
         run=trip.run.name,
-        exit_code=int(code),
-        message=message,
+        exit_code=int(ended.exit_code),
+        message=ended.message,
         session=record.session,
         status=trip.status or SessionStatus(SessionState(record.state or "unknown"), record.message),
         verdict=Verdict(record.verdict) if record.verdict is not None else None,
         receipt=receipt,
         plan=plan,
-        next_command=_next_command(trip.run, record, receipt),
+        next_command=next_command(trip.run, record, receipt),
+        ending=ended.ending,
     )
-
-
-def _outcome(record: SessionRecord, receipt: RestoreReceipt | None, *, progress: bool) -> tuple[ExitCode, str]:
-    name, state = record.session, record.state
-    kept = _kept(receipt) if progress else "it left nothing new"
-    # A script that does not stop in time is killed by boot, else by the runner
-    late = state == SessionState.TIMED_OUT or (state == SessionState.ERROR and record.cause == "deadline")
-    stopped = record.cause == "signal"  # by somebody else than us; it has sealed what it had
-    if state == SessionState.ERROR and not (progress and (stopped or late)):
-        return _failed(record, kept)
-    if receipt is not None and not progress and receipt.exit_code in (ExitCode.CORRUPT, ExitCode.INCOMPATIBLE):
-        return ExitCode(receipt.exit_code), f"{name} left no checkpoint that may be used; nothing was restored"
-    if not progress:
-        over = late or record.cause == "deadline"
-        reason = "its budget was over before there was anything new to save" if over else record.reason or kept
-        return ExitCode.NO_PROGRESS, f"{name} ended ({state}) without a new checkpoint: {reason}"
-    if late:
-        return ExitCode.PARTIAL, f"{name} was killed at its time limit; {kept}"
-    if state == SessionState.CANCELLED:
-        return ExitCode.PARTIAL, f"{name} was cancelled; {kept}"
-    if state == SessionState.ERROR:
-        return ExitCode.PARTIAL, f"{name} was stopped by a signal; {kept}"
-    if record.fell_back or (receipt is not None and receipt.exit_code == ExitCode.PARTIAL):
-        return ExitCode.PARTIAL, f"{name} ended, with a broken checkpoint passed over; {kept}"
-    return ExitCode.OK, f"{name} ended ({record.cause or state}); {kept}"
-
-
-def _failed(record: SessionRecord, kept: str) -> tuple[ExitCode, str]:
-    refusal = record.refusal
-    if refusal is not None and refusal.exit_code in _REFUSALS:
-        told = f"{record.session} could not resume; {kept}\n{refusal.message}"
-        known = refusal.exit_code == ExitCode.INCOMPATIBLE  # its message ends with what to do
-        return ExitCode(refusal.exit_code), told if known or not refusal.hint else f"{told}\n{refusal.hint}"
-    # A script that was stopped by a signal says only that; its runner knows why it came
-    own = record.error if record.cause != "signal" else None
-    reason, *_more = (own or record.message or "its script failed").splitlines()
-    return ExitCode.SESSION_FAILED, f"{record.session} failed ({reason}); {kept}"
-
-
-def _kept(receipt: RestoreReceipt | None) -> str:
-    moved = receipt.scenarios.items() if receipt is not None else ()
-    return ", ".join(f"{n} is at {m.head_to.num_timesteps:,} steps now" for n, m in moved if m.head_to is not None)
-
-
-def _next_command(run: RunConfig, record: SessionRecord, receipt: RestoreReceipt | None) -> str:
-    if record.refusal is not None and record.refusal.exit_code == ExitCode.INCOMPATIBLE:
-        return f"ckptsync launch {run.name} --fresh"
-    if record.state == SessionState.ERROR and record.cause not in ("signal", "deadline"):
-        return f"ckptsync logs {record.session}"
-    heads = {name: origin.num_timesteps for name, origin in record.spec.heads.items()}
-    if receipt is not None:
-        heads |= {name: moved.head_to.num_timesteps for name, moved in receipt.scenarios.items() if moved.head_to}
-    if all(heads.get(s.name, 0) >= s.total_timesteps for s in run.scenarios):
-        return f"ckptsync ls {run.name}"
-    return f"ckptsync launch {run.name}"

@@ -9,10 +9,10 @@ from typing import Any
 
 from ckptsync.core import sets
 from ckptsync.core.heads import Best, Head, read_head, write_head
-from ckptsync.core.layout import EVENTS_NAME, TrainingTree
+from ckptsync.core.layout import EVENTS_NAME, SESSION_INFO_NAME, TrainingTree
 from ckptsync.core.manifest import FileEntry, Manifest, Origin
 from ckptsync.core.readers import read_model
-from ckptsync.core.session import EventLog, SessionSpec
+from ckptsync.core.session import EventLog, SessionInfo, SessionSpec, write_session_info
 from ckptsync.project.config import Project, load_project
 from ckptsync.runners.base import OutputFile, SessionHandle, SessionState, SessionStatus, Submission
 from ckptsync.testing.sb3_files import mlp_parameters, mlp_signature, write_sb3_zip
@@ -147,6 +147,8 @@ class ScriptedRunner:
             begun = origin.num_timesteps if origin else 0
             log.write("start", scenario=scenario.name, num_timesteps=begun, target=scenario.total_timesteps)
             self._seal(tree, spec, scenario.name, origin, begun, log)
+        if self.script.state is SessionState.COMPLETE:
+            self._end(spec.session)
         self.script.change(working)
         return SessionHandle(submission.session, self.name, {"generation": submission.generation})
 
@@ -173,7 +175,7 @@ class ScriptedRunner:
             set_head(tree, last)
 
     def go_on(self, session: str, num_timesteps: int) -> None:
-        """Let a session that was called running seal another set."""
+        """Let a session that was called running seal another set and end."""
         spec = self.spec_of(session)
         tree = TrainingTree(self._working(session) / spec.tree)
         (scenario,) = spec.scenarios
@@ -185,6 +187,11 @@ class ScriptedRunner:
             tree.checkpoints, num_timesteps, scenario=scenario.name, resumed_from=origin, parent=parent, **fields
         )
         set_head(tree, made)
+        self._end(session)
+
+    def _end(self, session: str) -> None:
+        info = SessionInfo(session, "steps", 0, {}, seconds=1.0, total_training_time=1.0)
+        write_session_info(self._working(session) / SESSION_INFO_NAME, info)
 
     def status(self, handle: SessionHandle) -> SessionStatus:
         """Over, or what the script says."""

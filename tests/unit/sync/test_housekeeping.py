@@ -159,7 +159,7 @@ def test_cancel_finds_a_session_whose_start_was_not_written_down(bench):
     bench.runner.script = Script(state=SessionState.RUNNING)
     plan = launch.plan(bench.project, bench.run, LaunchOptions())
     record = launch.fix(bench.project, plan, bench.told)
-    bench.runner.start(Submission(record.session, record.spec.generation, plan.script))
+    bench.runner.start(Submission(record.session, record.spec.generation, plan.code.script))
     report = control.cancel(bench.project, record.session)
     assert (report.state, report.asked) == ("running", True)
     assert not known_records(bench.project)[0].settled
@@ -178,8 +178,8 @@ def test_cancel_and_logs(bench):
     trip(bench)
     with pytest.raises(NothingFoundError, match="has ended already"):
         control.cancel(bench.project, "a/s0002")
-    part = control.read_log(bench.project, "a/s0002", 2)
-    assert (part.data, part.next_offset, part.ended) == (b"llo\n", 6, True)
+    part, end = control.read_log(bench.project, "a/s0002", bench.told, offset=2)
+    assert (part.data, part.next_offset, end.ended) == (b"llo\n", 6, True)
 
 
 def test_status_tells_where_runs_stand(bench):

@@ -86,6 +86,33 @@ def test_the_exit_code_says_how_it_ended(bench, state, steps, code):
     assert all(record.settled for record in known_records(bench.project))
 
 
+def _without_end_marker(working: Path) -> None:
+    (working / SESSION_INFO_NAME).unlink()
+
+
+def _with_a_crash_in_its_end_marker(working: Path) -> None:
+    info = SessionInfo("a/s0001", "error", 1, {}, seconds=1.0, total_training_time=1.0, error="ValueError: no")
+    write_session_info(working / SESSION_INFO_NAME, info)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            _without_end_marker,
+            "a/s0001 failed (scripted says that it is complete, and its own end marker, session_info.json, is missing); "
+            "a is at 200 steps now",
+        ),
+        (_with_a_crash_in_its_end_marker, "a/s0001 failed (ValueError: no); a is at 200 steps now"),
+    ],
+)
+def test_a_success_that_the_session_does_not_vouch_for_is_none(bench, change, said):
+    bench.runner.script = Script(change=change)
+    result = trip(bench)
+    assert (result.exit_code, result.message, result.next_command) == (7, said, "ckptsync logs a/s0001")
+    assert head(bench).num_timesteps == 200
+
+
 def test_a_broken_newest_set_is_passed_over_and_kept_with_the_reason(bench):
     def flip(working: Path) -> None:
         path = working / "data/models/checkpoints/a_checkpoint_200_steps.zip"
