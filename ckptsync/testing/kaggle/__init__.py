@@ -5,7 +5,7 @@ from __future__ import annotations
 from .accounts import Account
 from .downloads import StoredFile
 from .faults import Fault, Faults
-from .http import Call
+from .messages import Call
 from .runs import Outputs, Run, RunStatus
 from .service import KaggleService
 from .settings import Settings

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .faults import Fault
-from .http import Request, Response
+from .messages import Request, Response
 from .world import ApiError, Json, World
 
 PREFIX = "/upload/"

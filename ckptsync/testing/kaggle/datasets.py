@@ -2,72 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tarfile
 import time
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from datetime import datetime
-from pathlib import Path
 
 from .accounts import Account
 from .blobs import Blobs
-from .downloads import Downloads, StoredFile
-from .http import Response
+from .dataset_records import Dataset, DatasetVersion
+from .downloads import Downloads, StoredFile, write_zip
+from .messages import Response
 from .unpacking import unpack_version
 from .world import ApiError, Json, World, page, stamp
 
-# What a version passes through, in this order
-_STAGES = (
-    "NOT_YET_PERSISTED",
-    "BLOBS_RECEIVED",
-    "BLOBS_DECOMPRESSED",
-    "BLOBS_COPIED_TO_SDS",
-    "INDIVIDUAL_BLOBS_COMPRESSED",
-)
-_SLUG_LENGTHS = range(3, 51)
-
-
-@dataclass
-class Version:
-    """One version of a dataset.
-
-    Args:
-        number: from 1 on.
-        folder: its files, as they are mounted.
-        created: when it was made; `started`: the same by time.monotonic.
-        broken: it can never be processed.
-    """
-
-    number: int
-    folder: Path
-    created: datetime
-    started: float
-    notes: str = ""
-    broken: bool = False
-    _files: list[StoredFile] = field(default_factory=list)
-
-    def files(self) -> list[StoredFile]:
-        """Return every file, by name."""
-        if not self._files:
-            paths = sorted(path for path in self.folder.rglob("*") if path.is_file())
-            self._files = [StoredFile(path.relative_to(self.folder).as_posix(), path) for path in paths]
-        return self._files
-
-
-@dataclass
-class Dataset:
-    """One dataset and its versions."""
-
-    owner: str
-    slug: str
-    title: str
-    number: int
-    private: bool
-    license_name: str
-    folder: Path
-    versions: list[Version] = field(default_factory=list)
+_SLUG = re.compile(r"[a-z0-9][a-z0-9-]{2,49}")
 
 
 class Datasets:
@@ -85,7 +35,7 @@ class Datasets:
             "CreateDataset": self._create,
             "CreateDatasetVersion": self._create_version,
             "CreateDatasetVersionById": self._create_version,
-            "GetDatasetStatus": lambda account, request, _: {"status": self._status(self._of(account, request))},
+            "GetDatasetStatus": lambda account, request, _: {"status": self._of(account, request).status},
             "GetDataset": self._get,
             "GetDatasetMetadata": self._metadata,
             "ListDatasetFiles": self._list_files,
@@ -98,11 +48,6 @@ class Datasets:
         """Return a dataset that this user may read."""
         dataset = self._datasets.get((owner, slug))
         return dataset if dataset and (not dataset.private or dataset.owner == account.name) else None
-
-    def newest_ready(self, dataset: Dataset) -> Version | None:
-        """Return what a run that starts now gets."""
-        ready = [version for version in dataset.versions if self._stage(version) == "READY"]
-        return ready[-1] if ready else None
 
     def stored(self, owner: str, slug: str, version: int, index: int) -> StoredFile | None:
         """Return the file that a signed URL stands for; index -1 is all of them as one zip."""
@@ -118,22 +63,6 @@ class Datasets:
                 write_zip(archive, found.files())
         return StoredFile(f"{slug}.zip", archive)
 
-    def _stage(self, version: Version) -> str:
-        settings = self._world.settings
-        passed = time.monotonic() - version.started
-        if passed >= settings.processing_seconds:
-            if version.broken or settings.dataset_outcome == "failed":
-                return "FAILED"
-            return "READY" if settings.dataset_outcome == "ready" else _STAGES[-1]
-        return _STAGES[int(passed / settings.processing_seconds * len(_STAGES))]
-
-    def _status(self, dataset: Dataset) -> str:
-        newest = dataset.versions[-1]
-        lag = self._world.settings.dataset_status_lag_seconds
-        if len(dataset.versions) > 1 and time.monotonic() - newest.started < lag:
-            return self._stage(dataset.versions[-2])
-        return self._stage(newest)
-
     def _of(self, account: Account, request: Json, *, mine: bool = False) -> Dataset:
         owner, slug = str(request.get("ownerSlug") or account.name), str(request.get("datasetSlug") or "")
         if number := request.get("id"):
@@ -147,11 +76,11 @@ class Datasets:
             raise ApiError(403, "Permission 'datasets.update' was denied")
         return dataset
 
-    def _version(self, dataset: Dataset, request: Json) -> Version:
+    def _version(self, dataset: Dataset, request: Json) -> DatasetVersion:
         if number := request.get("datasetVersionNumber"):
             found = next((each for each in dataset.versions if each.number == number), None)
         else:
-            found = self.newest_ready(dataset)
+            found = dataset.newest_ready
         if found is None:
             raise ApiError(404, f"Dataset {dataset.owner}/{dataset.slug} has no such version")
         return found
@@ -160,18 +89,20 @@ class Datasets:
         owner, slug = str(request.get("ownerSlug") or account.name), str(request.get("slug") or "")
         if owner != account.name:
             raise ApiError(403, "Permission 'datasets.create' was denied")
-        if len(slug) not in _SLUG_LENGTHS:
-            return _refused(f'The slug "{slug}" must have between 3 and 50 characters.')
+        if not _SLUG.fullmatch(slug):
+            return _refused(f'The slug "{slug}" must have between 3 and 50 letters, digits and dashes.')
         if (owner, slug) in self._datasets:
             return _refused(f'The requested slug "{slug}" is already in use by a dataset. Please choose another slug.')
+        number = self._world.number()
         dataset = Dataset(
+            settings=self._world.settings,
             owner=owner,
             slug=slug,
             title=str(request.get("title") or slug),
-            number=self._world.number(),
+            number=number,
             private=bool(request.get("isPrivate")),
             license_name=str(request.get("licenseName") or "unknown"),
-            folder=self._world.folder / "datasets" / owner / slug,
+            folder=self._world.folder / "datasets" / f"{number}-{slug}",
         )
         answer = self._add_version(dataset, request)
         if answer["status"] == "Ok":
@@ -189,15 +120,15 @@ class Datasets:
         if sum(not folder for folder, _token in tokens) > limit:
             return _refused(f"A dataset may have at most {limit} files at its top level.")
         number = dataset.versions[-1].number + 1 if dataset.versions else 1
-        version = Version(
+        version = DatasetVersion(
+            settings=self._world.settings,
             number=number,
             folder=dataset.folder / str(number),
             created=self._world.now(),
             started=time.monotonic(),
             notes=str(body.get("versionNotes") or ""),
         )
-        for folder, token in tokens:
-            blob = self._blobs.take(token)
+        for folder, blob in [(folder, self._blobs.take(token)) for folder, token in tokens]:
             target = version.folder / folder / blob.name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(blob.path, target)
@@ -212,32 +143,7 @@ class Datasets:
         return {"ref": f"/{dataset.owner}/{dataset.slug}", "url": url, "status": "Ok", "error": "", "invalidTags": []}
 
     def _get(self, account: Account, request: Json, _base: str) -> Json:
-        return self._describe(self._of(account, request))
-
-    def _describe(self, dataset: Dataset) -> Json:
-        newest = dataset.versions[-1] if self._world.settings.dataset_number_at_once else self.newest_ready(dataset)
-        return {
-            "id": dataset.number,
-            "ref": f"{dataset.owner}/{dataset.slug}",
-            "title": dataset.title,
-            "ownerName": dataset.owner,
-            "ownerRef": dataset.owner,
-            "isPrivate": dataset.private,
-            "licenseName": dataset.license_name,
-            "totalBytes": sum(file.size for file in newest.files()) if newest else 0,
-            "lastUpdated": stamp(dataset.versions[-1].created),
-            "currentVersionNumber": newest.number if newest else 0,
-            "versions": [
-                {
-                    "versionNumber": version.number,
-                    "creationDate": stamp(version.created),
-                    "creatorName": dataset.owner,
-                    "versionNotes": version.notes,
-                    "status": self._stage(version).title().replace("_", ""),
-                }
-                for version in reversed(dataset.versions)
-            ],
-        }
+        return self._of(account, request).describe()
 
     def _metadata(self, account: Account, request: Json, _base: str) -> Json:
         dataset = self._of(account, request)
@@ -265,7 +171,7 @@ class Datasets:
         search = str(request.get("search") or "")
         seen = [each for key, each in self._datasets.items() if self.find(*key, account) and search in each.slug]
         some, following = page(seen, request)
-        return {"datasets": [self._describe(dataset) for dataset in some], "nextPageToken": following}
+        return {"datasets": [dataset.describe() for dataset in some], "nextPageToken": following}
 
     def _download(self, account: Account, request: Json, base: str) -> Response:
         dataset = self._of(account, request)
@@ -283,16 +189,6 @@ class Datasets:
         dataset = self._of(account, request, mine=True)
         del self._datasets[dataset.owner, dataset.slug]
         return {"error": ""}
-
-
-def write_zip(path: Path, files: list[StoredFile]) -> None:
-    """Write a zip of these files, complete or not at all."""
-    building = path.with_name(f"{path.name}.building")
-    with zipfile.ZipFile(building, "w") as archive:
-        for file in files:
-            if file.path is not None:
-                archive.write(file.path, file.name)
-    building.rename(path)
 
 
 def _tokens(body: Json, folder: str) -> Iterator[tuple[str, str]]:

@@ -6,7 +6,8 @@ import base64
 import hashlib
 import hmac
 import time
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -14,7 +15,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from .faults import Fault
-from .http import Request, Response
+from .messages import Request, Response
 from .world import World
 
 PREFIX = "/storage/"
@@ -121,6 +122,16 @@ class Downloads:
         return hmac.new(
             self._world.secret, f"{path}\n{expires}".encode("utf-8", "surrogateescape"), "sha256"
         ).hexdigest()
+
+
+def write_zip(path: Path, files: Sequence[StoredFile]) -> None:
+    """Write a zip of these files, complete or not at all."""
+    building = path.with_name(f"{path.name}.building")
+    with zipfile.ZipFile(building, "w") as archive:
+        for file in files:
+            if file.path is not None:
+                archive.write(file.path, file.name)
+    building.rename(path)
 
 
 def _pieces(path: Path) -> Iterator[bytes]:

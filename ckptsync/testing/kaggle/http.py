@@ -1,135 +1,24 @@
-"""HTTP as the service speaks it: requests, answers, connections, and what a fault does to them."""
+"""Connections: how requests come in, answers go out, and what a fault does to both."""
 
 from __future__ import annotations
 
-import json
 import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from datetime import timedelta
 from email.utils import format_datetime
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BufferedIOBase
-from typing import BinaryIO
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from .faults import Fault, Faults
-from .world import Json, World
+from .messages import CHUNK, Call, Request, Response
+from .world import World
 
-_CHUNK = 256 * 1024
 _PAGE = b"<!DOCTYPE html><html><head><title>Kaggle</title></head><body><h1>We'll be right back.</h1></body></html>"
-
-
-@dataclass
-class Request:
-    """One request as its handler sees it.
-
-    Args:
-        method: GET, POST or PUT.
-        path: decoded, without the query.
-        query: its parameters.
-        headers: by lower-case name.
-        base: the address at which the client reached us, for the URLs that we hand out.
-        read: gives the next bytes of the body, at most as many as asked for; empty at its end.
-        fault: what is to go wrong with the answer, where its handler has to do it.
-    """
-
-    method: str
-    path: str
-    query: dict[str, str]
-    headers: dict[str, str]
-    base: str
-    read: Callable[[int], bytes]
-    fault: Fault | None = None
-
-    def json(self) -> Json:
-        """Return the body as a JSON object.
-
-        Raises:
-            ValueError: it is none.
-        """
-        body = b"".join(iter(lambda: self.read(_CHUNK), b""))
-        value = json.loads(body or b"{}")
-        if not isinstance(value, dict):
-            raise ValueError("not a JSON object")
-        return value
-
-
-@dataclass
-class Response:
-    """One answer.
-
-    Args:
-        status: the HTTP status.
-        body: bytes, or an open file and where to read in it, or pieces of unknown length.
-        headers: beside Content-Length, Date and the like.
-    """
-
-    status: int = 200
-    body: bytes | Iterable[bytes] = b""
-    headers: dict[str, str] = field(default_factory=dict)
-    file: BinaryIO | None = None
-    offset: int = 0
-    length: int | None = None
-
-    @classmethod
-    def of_json(cls, value: object, status: int = 200) -> Response:
-        """Answer with JSON; bytes that are no UTF-8 (decoded with surrogateescape) go out as they came in."""
-        body = json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogateescape")
-        return cls(status, body, {"Content-Type": "application/json; charset=utf-8"})
-
-    @classmethod
-    def error(cls, status: int, message: str) -> Response:
-        """Answer with an error as the API words it."""
-        return cls.of_json({"code": status, "message": message}, status)
-
-    def size(self) -> int | None:
-        """Return how many bytes the body has, where that is known beforehand."""
-        if self.length is not None:
-            return self.length
-        return len(self.body) if isinstance(self.body, bytes) else None
-
-    def pieces(self, size: int = _CHUNK) -> Iterator[bytes]:
-        """Yield the body."""
-        if self.file is not None:
-            left = self.length or 0
-            self.file.seek(self.offset)
-            while left and (piece := self.file.read(min(size, left))):
-                left -= len(piece)
-                yield piece
-        elif isinstance(self.body, bytes):
-            yield from (self.body[start : start + size] for start in range(0, len(self.body), size))
-        else:
-            yield from self.body
-
-
-@dataclass
-class Call:
-    """One request in the service's log.
-
-    Args:
-        name: see Faults; other paths as they are.
-        path: what was asked for, without the query.
-        user: whose secret it carried.
-        authorized: whether it carried one at all; a signed URL needs none and should get none.
-        status: of the answer; 0 when there was none.
-        fault: what went wrong on purpose.
-        sent: bytes of the answer's body that were sent.
-        finished: time.monotonic when the answer was out.
-    """
-
-    name: str
-    path: str
-    user: str = ""
-    authorized: bool = False
-    status: int = 0
-    fault: Fault | None = None
-    sent: int = 0
-    finished: float = 0.0
 
 
 class Server(ThreadingHTTPServer):
@@ -295,7 +184,8 @@ class _Handler(BaseHTTPRequestHandler):
         size = response.size()
         bare = size is None or fault is Fault.TRUNCATED_BARE
         cut = fault in (Fault.DROP_IN, Fault.TRUNCATED, Fault.TRUNCATED_BARE)
-        limit = None if not cut else (size or 0) // 2
+        # Of an answer without a length a cut leaves the first piece, which may be the first of many lines
+        limit = size // 2 if cut and size is not None else None
         self.send_response(response.status)
         for name, value in response.headers.items():
             self.send_header(name, value)
@@ -306,15 +196,15 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", str(size))
         self.end_headers()
         call.status = response.status
-        self._send(response, limit, call)
+        self._send(response, limit, call, first_only=cut and size is None)
         if fault is Fault.DROP_IN:
             self.wfile.flush()
             raise _Cut
 
-    def _send(self, response: Response, limit: int | None, call: Call) -> None:
+    def _send(self, response: Response, limit: int | None, call: Call, *, first_only: bool) -> None:
         rate = self.server.world.settings.bytes_per_second
         try:
-            for piece in response.pieces(_CHUNK if not rate else max(min(int(rate / 20), _CHUNK), 1)):
+            for piece in response.pieces(CHUNK if not rate else max(min(int(rate / 20), CHUNK), 1)):
                 part = piece if limit is None else piece[: limit - call.sent]
                 self.wfile.write(part)
                 if not isinstance(response.body, bytes):
@@ -322,7 +212,7 @@ class _Handler(BaseHTTPRequestHandler):
                 call.sent += len(part)
                 if rate:
                     self._pause(len(part) / rate)
-                if len(part) < len(piece):
+                if first_only or len(part) < len(piece):
                     return
         finally:
             if response.file is not None:
@@ -363,7 +253,7 @@ class _Body:
 
     def drain(self) -> None:
         """Read what nobody has asked for, so that the next request starts where it should."""
-        while self.read(_CHUNK):
+        while self.read(CHUNK):
             pass
 
     def _line(self) -> bytes:

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from .datasets import write_zip
-from .downloads import StoredFile
+from .downloads import StoredFile, write_zip
 from .settings import Settings
 
 # What Kaggle itself puts beside a kernel's outputs
@@ -54,7 +53,7 @@ def _lay_kernel(folder: Path, files: tuple[StoredFile, ...], script: str, settin
     for name in _OWN_FILES:
         (folder / name).write_text("", encoding="utf-8")
     if settings.kernel_mount == "zip":
-        write_zip(folder / "_output_.zip", list(files))
+        write_zip(folder / "_output_.zip", files)
     else:
         _link(folder, files)
 

@@ -17,9 +17,12 @@ from .datasets import Datasets
 from .downloads import PREFIX as DOWNLOADS
 from .downloads import Downloads
 from .faults import DOWNLOAD, STREAM, UPLOAD, Fault, Faults, possible
-from .http import Call, Request, Response, Server
-from .kernels import Kernels, KernelVersion
+from .http import Server
+from .kernels import Kernels
+from .messages import Call, Request, Response
+from .pushing import Pushing
 from .quota import Quota
+from .records import KernelVersion
 from .runs import Outputs, Run
 from .sessions import Sessions, spoil_listing
 from .settings import Settings
@@ -66,12 +69,13 @@ class KaggleService:
         self._blobs = Blobs(self._world)
         self._datasets = Datasets(self._world, self._blobs, self._downloads)
         quota = Quota(self._world)
-        self._kernels = Kernels(self._world, self._datasets, quota)
+        self._kernels = Kernels(self._world)
+        pushing = Pushing(self._world, self._kernels, self._datasets, quota)
         self._sessions = Sessions(self._world, self._kernels, quota, self._downloads)
+        kernel_methods = self._kernels.methods() | pushing.methods() | self._sessions.methods()
         self._methods: dict[str, _Method] = {
             **{f"datasets.DatasetApiService/{name}": do for name, do in self._datasets.methods().items()},
-            **{f"kernels.KernelsApiService/{name}": do for name, do in self._kernels.methods().items()},
-            **{f"kernels.KernelsApiService/{name}": do for name, do in self._sessions.methods().items()},
+            **{f"kernels.KernelsApiService/{name}": do for name, do in kernel_methods.items()},
             "blobs.BlobApiService/StartBlobUpload": lambda _account, request, base: self._blobs.start(request, base),
         }
         self._server = Server(port, self._world, self.faults, _name_of, self._answer)

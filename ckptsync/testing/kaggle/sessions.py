@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from .accounts import Account
-from .datasets import write_zip
-from .downloads import Downloads, StoredFile
+from .downloads import Downloads, StoredFile, write_zip
 from .faults import Fault
-from .http import Response
-from .kernels import Kernel, Kernels, KernelVersion
+from .kernels import Kernels
 from .logs import made_up
+from .messages import Response
 from .quota import Quota
+from .records import Kernel, KernelVersion
 from .runs import Run, RunStatus
 from .world import ApiError, Json, World, page, stamp
 
@@ -87,14 +87,14 @@ class Sessions:
         files = found.run.files()
         if index >= 0:
             return files[index] if index < len(files) else None
-        archive = self._world.folder / "kernels" / f"{kernel.number}-{slug}" / f"{version}.zip"
+        archive = self._world.folder / "kernels" / f"{kernel.number}-{slug}" / f"{version}-{len(files)}.zip"
         with self._world.lock:
-            write_zip(archive, files)
+            if not archive.exists():
+                write_zip(archive, files)
         return StoredFile("_output_.zip", archive)
 
     def _run(self, account: Account, request: Json) -> tuple[Kernel, KernelVersion, Run]:
-        owner = str(request.get("userName") or request.get("ownerSlug") or "")
-        kernel = self._kernels.of(account, owner, str(request.get("kernelSlug") or ""))
+        kernel = self._kernels.of(account, request)
         label = request.get("versionLabel") or (f"v{number}" if (number := request.get("versionNumber")) else None)
         version = self._kernels.version(kernel, label) or (kernel.ran[-1] if kernel.ran else None)
         if version is None or version.run is None:
