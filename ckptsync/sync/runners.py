@@ -9,6 +9,7 @@ from ..core.errors import ConfigError, UsageError
 from ..project import values
 from ..project.config import Project
 from ..runners.base import Runner
+from ..runners.kaggle.settings import KaggleSettings
 from .contact import own_settings
 
 Factory = Callable[[Project, Mapping[str, Any]], Runner]
@@ -26,8 +27,58 @@ def _local(project: Project, settings: Mapping[str, Any]) -> Runner:
     return LocalRunner(project.layout.session, **given)
 
 
+# key in [runners.kaggle] -> (field of KaggleSettings, parser)
+_KAGGLE: Mapping[str, tuple[str, values.Parser]] = {
+    "owner": ("owner", values.text),
+    "kernel": ("kernel", values.text),
+    "accelerator": ("accelerator", values.text),
+    "internet": ("internet", values.flag),
+    "private": ("private", values.flag),
+    "docker_image": ("docker_image", values.text),
+    "competitions": ("competitions", values.texts),
+    "datasets": ("datasets", values.texts),
+    "kernels": ("kernels", values.texts),
+    "models": ("models", values.texts),
+    "carrier": ("carrier", values.text),
+    "budget": ("budget_seconds", values.duration),
+    "timeout": ("timeout_seconds", values.duration),
+    "patience": ("patience_seconds", values.duration),
+    "dataset_wait": ("dataset_seconds", values.duration),
+}
+
+
+def kaggle_settings(project: Project, settings: Mapping[str, Any]) -> KaggleSettings:
+    """Return what a project says of the runner `kaggle`.
+
+    Raises:
+        ConfigError: a key is not known.
+        ValueError: a value is wrong.
+    """
+    values.check_keys(settings, _KAGGLE, f"{project.layout.config}, [runners.kaggle]")
+    given = {}
+    for key, value in settings.items():
+        field, parse = _KAGGLE[key]
+        try:
+            given[field] = parse(value)
+        except ValueError as error:
+            raise ValueError(f"{key}: {error}") from None
+    return KaggleSettings(**given)
+
+
+def _kaggle(project: Project, settings: Mapping[str, Any]) -> Runner:
+    found = kaggle_settings(project, settings)
+    try:
+        from ..runners.kaggle.runner import KaggleRunner
+    except ImportError as error:
+        raise ConfigError(
+            f"the runner kaggle needs a package that is not installed: {error.name}",
+            hint="pip install 'ckptsync[kaggle]'",
+        ) from None
+    return KaggleRunner(found)
+
+
 # name -> how to make it from the project and its settings in [runners.<name>]
-RUNNERS: dict[str, Factory] = {"local": _local}
+RUNNERS: dict[str, Factory] = {"local": _local, "kaggle": _kaggle}
 
 
 def runner_for(project: Project, name: str, run: str | None = None) -> Runner:

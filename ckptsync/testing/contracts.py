@@ -81,11 +81,13 @@ class RunnerContract:
         poll_seconds: how long to wait between two looks.
         wait_seconds: how long a small script may take, with all the runner's own delays.
         limit_seconds: a time limit that the runner can keep, with time for the script to begin.
+        preamble: put in front of every script: what a session must say for the runner to reach it.
     """
 
     poll_seconds = 0.02
     wait_seconds = 30.0
     limit_seconds = 1.0
+    preamble = b""
 
     @pytest.fixture
     def runner(self) -> Runner:
@@ -102,7 +104,8 @@ class RunnerContract:
         budget_seconds: float | None = None,
     ) -> Submission:
         """Make a submission of a plain script."""
-        return Submission(session, generation, script, inputs or {}, budget_seconds, "contract")
+        told = self.preamble + script
+        return Submission(session, generation, told, inputs or {}, budget_seconds, "contract")
 
     def finish(self, runner: Runner, handle: SessionHandle) -> SessionStatus:
         """Wait for the end of a session."""

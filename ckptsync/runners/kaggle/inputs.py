@@ -1,0 +1,209 @@
+"""How checkpoints get into a session: a private dataset with packs, or the output of the session before.
+
+dataset   works always; costs an upload of the packs and the time until the service has processed them
+output    costs nothing; only when the session before is the kernel's newest version and ended COMPLETE, because
+          what is mounted of a kernel is its last complete run, which may be an older one
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...core import names
+from ...core.errors import ConfigError, LimitError, ServiceError
+from ...core.pack import PACK_SUFFIX
+from ..base import SessionState, Submission
+from .client import KaggleClient
+from .errors import ABSENT
+from .retry import Patience
+from .settings import KaggleSettings, inputs_slug, title_of
+from .upload import upload
+
+MAX_FILES = 50
+_READY = "READY"
+_BROKEN = ("FAILED", "DELETED")
+# How long a dataset must look ready: its status may still be that of the version before
+SETTLE_SECONDS = 3.0
+# How long a version that is ready may still list other files
+_LISTING_LOOKS = 10
+
+
+@dataclass(frozen=True)
+class Carried:
+    """Where a session finds its inputs.
+
+    Args:
+        datasets: `owner/slug` to mount.
+        kernels: `owner/slug` to mount.
+    """
+
+    datasets: tuple[str, ...] = ()
+    kernels: tuple[str, ...] = ()
+
+
+def check_inputs(inputs: Mapping[str, Path]) -> None:
+    """Refuse inputs that would not arrive as they are, before anything is sent.
+
+    Raises:
+        UnsafePathError: a name is no safe file name.
+        LimitError: they are more than a dataset may hold.
+    """
+    for name in inputs:
+        names.check_component(name, what="name of an input")
+    if len(inputs) > MAX_FILES:
+        raise LimitError(
+            f"the session would be given {len(inputs)} files, and a dataset on Kaggle holds at most {MAX_FILES}",
+            hint="use fewer scenarios in this run",
+        )
+
+
+class Carrier:
+    """Brings the inputs of a submission to where its session finds them.
+
+    Args:
+        client: of the service.
+        settings: which carrier, and how long to wait.
+        patience: its waits; its time is the settings' own.
+        settle_seconds: how long a dataset must look ready.
+    """
+
+    def __init__(
+        self,
+        client: KaggleClient,
+        settings: KaggleSettings,
+        patience: Patience,
+        *,
+        settle_seconds: float = SETTLE_SECONDS,
+    ) -> None:
+        self._client = client
+        self._settings = settings
+        self._patience = patience
+        self._settle_seconds = settle_seconds
+
+    def bring(self, submission: Submission, owner: str, slug: str, newest: int) -> Carried:
+        """Bring the inputs and wait until a session that starts now would find them.
+
+        Args:
+            submission: what is to be started.
+            owner, slug: of the kernel.
+            newest: its newest version.
+
+        Raises:
+            ConfigError: the configured carrier cannot carry them.
+            ServiceError: the dataset failed, holds other files, or is not ready in time.
+        """
+        if not submission.inputs:
+            return Carried()
+        carrier = self._settings.carrier
+        if carrier != "dataset":
+            obstacle = self._obstacle(submission, owner, slug, newest)
+            if not obstacle:
+                other = {name: path for name, path in submission.inputs.items() if not _is_set(name)}
+                datasets = (self._dataset(submission.session, other, owner, inputs_slug(slug)),) if other else ()
+                return Carried(datasets, kernels=(f"{owner}/{slug}",))
+            if carrier == "output":
+                raise ConfigError(
+                    f'carrier = "output" cannot bring the checkpoints of {submission.session}: {obstacle}',
+                    hint='set carrier = "auto" in [runners.kaggle]: it uses a dataset then',
+                )
+        return Carried(datasets=(self._dataset(submission.session, submission.inputs, owner, inputs_slug(slug)),))
+
+    def _obstacle(self, submission: Submission, owner: str, slug: str, newest: int) -> str:
+        if submission.previous is None:
+            return "no single session before holds them all"
+        reference = submission.previous.reference
+        if (reference.get("owner"), reference.get("slug")) != (owner, slug):
+            return f"{submission.previous.session} ran in another kernel"
+        if reference.get("version") != newest:
+            return f"{submission.previous.session} is not the kernel's newest version"
+        state = self._client.status(owner, slug, newest).session_status().state
+        return "" if state is SessionState.COMPLETE else f"{submission.previous.session} is {state.value}, not complete"
+
+    def _dataset(self, session: str, inputs: Mapping[str, Path], owner: str, slug: str) -> str:
+        reference = f"{owner}/{slug}"
+        try:
+            before = self._client.dataset_version(owner, slug)
+        except ABSENT:
+            before = 0
+        sizes = {name: path.stat().st_size for name, path in inputs.items()}
+        tokens = [upload(self._client, name, path) for name, path in inputs.items()]
+        try:
+            self._create(owner, slug, session, tokens, new=not before)
+        except ServiceError as error:
+            if not error.transient or not self._appeared(owner, slug, before):
+                raise
+        self._wait(owner, slug, before, sizes)
+        return reference
+
+    def _create(self, owner: str, slug: str, notes: str, tokens: list[str], *, new: bool) -> None:
+        if new:
+            complaint = self._client.create_dataset(owner, slug, title_of(slug), tokens)
+        else:
+            complaint = self._client.create_dataset_version(owner, slug, notes, tokens)
+        if complaint:
+            said = self._client.web.redact(complaint)[:300]
+            raise ServiceError(
+                f"Kaggle did not take the dataset {owner}/{slug}: {said}",
+                transient=False,
+                hint=f'look at kaggle.com/datasets/{owner}/{slug}, or set carrier = "output"',
+            )
+
+    def _appeared(self, owner: str, slug: str, before: int) -> bool:
+        """Tell whether a version came to be whose creation was not answered: another one would only cost time."""
+        for _ in self._patience.looks():
+            try:
+                if self._client.dataset_version(owner, slug) > before:
+                    return True
+            except ABSENT:
+                pass
+        return False
+
+    def _wait(self, owner: str, slug: str, before: int, sizes: Mapping[str, int]) -> None:
+        reference = f"{owner}/{slug}"
+        ready_since: float | None = None
+        other, seen = 0, "nothing"
+        for _ in self._patience.looks(self._settings.dataset_seconds):
+            try:
+                number = self._client.dataset_version(owner, slug)
+                seen = self._client.dataset_status(owner, slug)
+                if seen in _BROKEN and number > before:
+                    raise ServiceError(
+                        f"Kaggle could not process version {number} of the dataset {reference}: {seen}",
+                        transient=False,
+                        hint="run the same command again: it uploads a new version",
+                    )
+                ready = number > before and seen == _READY
+                listed = dict(self._client.dataset_files(owner, slug, number).files) if ready else {}
+            except ABSENT:
+                ready_since = None  # a new version is not known everywhere at once
+                continue
+            if ready and {name: listed.get(name) for name in listed} == dict(sizes):
+                now = self._patience.clock()
+                ready_since = now if ready_since is None else ready_since
+                if now - ready_since >= self._settle_seconds:
+                    return
+                continue
+            ready_since = None
+            other += ready
+            if other > _LISTING_LOOKS:
+                raise ServiceError(
+                    f"the dataset {reference} does not hold what was uploaded: expected {_listing(sizes)}, "
+                    f"found {_listing(listed)}",
+                    transient=False,
+                    hint='Kaggle has changed the files; please report it, and set carrier = "output" meanwhile',
+                )
+        raise ServiceError(
+            f"the dataset {reference} is not ready after {self._settings.dataset_seconds:g} s (Kaggle says {seen})",
+            hint="run the same command later, or set a longer dataset_wait in [runners.kaggle]",
+        )
+
+
+def _is_set(name: str) -> bool:
+    return names.parse_stem(name.removesuffix(PACK_SUFFIX)) is not None
+
+
+def _listing(sizes: Mapping[str, int | None]) -> str:
+    shown = [f"{names.printable(name)} ({size} bytes)" for name, size in sorted(sizes.items())]
+    return ", ".join(shown[:5]) + (f" and {len(shown) - 5} more" if len(shown) > 5 else "") or "nothing"

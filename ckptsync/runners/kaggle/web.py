@@ -1,0 +1,208 @@
+"""HTTP with bounds: time limits, no secret to a stranger, errors of our own.
+
+One connection pool per thread: a download of thousands of small files keeps its connections, and no thread
+waits for another.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+import urllib3
+
+from ...core import names
+from ...core.errors import CkptsyncError, ConfigError, ServiceError
+from .endpoint import is_loopback, is_safe
+from .errors import http_error, reason_of
+
+CHUNK = 1 << 20
+MAX_ANSWER_BYTES = 32 << 20
+_CONNECT_SECONDS = 10.0
+_LONGEST_WISH = 3600.0
+_MAX_REASON = 300
+
+# What requests and urllib3 raise when a connection breaks at any moment
+BROKEN = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)
+
+
+class AnswerTooLargeError(ServiceError):
+    """An answer is larger than what is read of one."""
+
+
+class Web:
+    """Sends requests and gives answers that are streams.
+
+    Args:
+        timeout: how long one answer, or the next piece of it, may take, in seconds.
+        redact: takes secrets out of foreign text.
+    """
+
+    def __init__(self, timeout: float, redact: Callable[[str], str] = str) -> None:
+        self.timeout = timeout
+        self.redact = redact
+        self._local = threading.local()
+        # Looked up once: requests does it for every request, and reads ~/.netrc besides
+        found = requests.Session().merge_environment_settings("https://api.kaggle.com", {}, None, None, None)
+        self._proxies, self._verify = dict(found["proxies"]), found["verify"]
+
+    @contextmanager
+    def open(
+        self,
+        method: str,
+        url: str,
+        *,
+        what: str,
+        headers: Mapping[str, str] | None = None,
+        data: Any = None,
+        timeout: float | None = None,
+    ) -> Iterator[requests.Response]:
+        """Send a request; gives the answer, whatever its status, with its body still to be read.
+
+        No redirect is followed, so that nothing is sent to where nobody looked at the address.
+
+        Raises:
+            ConfigError: the address is neither https nor on this machine.
+            ServiceError: no answer came.
+        """
+        if not is_safe(url):
+            raise ConfigError(f"{what}: {host_of(url)} is reached neither by https nor on this machine; refused")
+        try:
+            response = self._session().request(
+                method,
+                url,
+                headers={"Accept-Encoding": "identity", **(headers or {})},
+                data=data,
+                stream=True,
+                allow_redirects=False,
+                timeout=(_CONNECT_SECONDS, timeout or self.timeout),
+                proxies={} if is_loopback(urlsplit(url).hostname or "") else self._proxies,
+            )
+        except BROKEN as error:
+            raise broken(what, url, error) from None
+        try:
+            yield response
+        finally:
+            response.close()
+
+    def _session(self) -> requests.Session:
+        session: requests.Session | None = getattr(self._local, "session", None)
+        if session is None:
+            session = requests.Session()
+            session.trust_env = False
+            session.verify = self._verify
+            self._local.session = session
+        return session
+
+    def error(self, what: str, response: requests.Response, body: bytes) -> CkptsyncError:
+        """Return the error for an answer whose status says that it is one."""
+        code, message = reason_of(_lenient(body))
+        said = names.printable(self.redact(message)[:_MAX_REASON])[1:-1] if message else ""
+        return http_error(what, code or response.status_code, said, retry_after(response.headers))
+
+    def json(
+        self, method: str, url: str, *, what: str, headers: Mapping[str, str] | None = None, data: bytes | None = None
+    ) -> dict[str, Any]:
+        """Send a request and return the JSON object that answers it.
+
+        Raises:
+            CkptsyncError: as `http_error` has it for a refusal; ServiceError where there is no answer, or
+                one that makes no sense, such as a page for people.
+            AnswerTooLargeError: it is not read to its end.
+        """
+        with self.open(method, url, what=what, headers=headers, data=data) as response:
+            body = self.body(response, what=what)
+            if response.status_code >= 400:
+                raise self.error(what, response, body)
+            if 300 <= response.status_code < 400:
+                raise ServiceError(f"Kaggle sends {what} elsewhere (HTTP {response.status_code})", transient=False)
+        try:
+            found = json.loads(body.decode("utf-8", "replace"))
+        except (ValueError, RecursionError):
+            kind = response.headers.get("Content-Type", "no type")[:60]
+            raise ServiceError(f"the answer to {what} is no JSON but {names.printable(kind)}") from None
+        if not isinstance(found, dict):
+            raise ServiceError(f"the answer to {what} is no JSON object")
+        code, _message = reason_of(found)
+        if code is not None and code >= 400:
+            raise self.error(what, response, body)
+        return found
+
+    def body(self, response: requests.Response, *, what: str, limit: int = MAX_ANSWER_BYTES) -> bytes:
+        """Read a whole answer, and see to it that it is whole.
+
+        Raises:
+            AnswerTooLargeError: it is larger than `limit`.
+            ServiceError: the connection broke.
+        """
+        parts, size = [], 0
+        for chunk in self.chunks(response, what=what):
+            size += len(chunk)
+            if size > limit:
+                raise AnswerTooLargeError(f"the answer to {what} is larger than {limit:,} bytes", transient=False)
+            parts.append(chunk)
+        return b"".join(parts)
+
+    def chunks(self, response: requests.Response, *, what: str) -> Iterator[bytes]:
+        """Stream the body in pieces of at most 1 MB, as they come.
+
+        Raises:
+            ServiceError: it stops before its announced end, or stalls.
+        """
+        try:
+            while chunk := response.raw.read1(CHUNK, decode_content=True):
+                yield chunk
+        except BROKEN as error:
+            raise broken(what, response.url, error) from None
+
+
+def broken(what: str, url: str, error: Exception) -> ServiceError:
+    """Return the error for a connection that failed; its own text may quote a signed address, so it is left out."""
+    if isinstance(error, requests.Timeout | urllib3.exceptions.TimeoutError | TimeoutError):
+        return ServiceError(f"{host_of(url)} did not answer {what} in time")
+    if isinstance(error, requests.exceptions.SSLError):
+        return ServiceError(f"{host_of(url)} shows a certificate that is not trusted; {what} was not sent")
+    return ServiceError(f"the connection to {host_of(url)} broke at {what} ({type(error).__name__})")
+
+
+def host_of(url: str) -> str:
+    """Return the host of an address, and nothing of what may be a secret in it."""
+    try:
+        parts = urlsplit(url)
+        return names.printable(parts.hostname or "nowhere")[1:-1] + (f":{parts.port}" if parts.port else "")
+    except ValueError:
+        return "an address that is none"
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return how many seconds the service asks to wait.
+
+    A date is taken relative to the service's own clock, which its answer names: ours may be wrong.
+    """
+    wish = headers.get("Retry-After", "").strip()
+    if not wish:
+        return None
+    try:
+        seconds = float(wish)
+    except ValueError:
+        try:
+            then = parsedate_to_datetime(wish).timestamp()
+            now = parsedate_to_datetime(headers["Date"]).timestamp() if "Date" in headers else time.time()
+        except (ValueError, TypeError):
+            return None
+        seconds = then - now
+    return min(max(seconds, 0.0), _LONGEST_WISH) if seconds == seconds else None
+
+
+def _lenient(body: bytes) -> Any:
+    try:
+        return json.loads(body.decode("utf-8", "replace"))
+    except (ValueError, RecursionError):
+        return None
