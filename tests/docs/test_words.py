@@ -13,7 +13,7 @@ from support import pages
 from ckptsync.core import manifest
 from ckptsync.core.findings import Severity, Verdict
 
-TROUBLES = pages.DOCS / "how-to" / "troubleshooting.md"
+TROUBLES = [pages.DOCS / "how-to" / name for name in ("troubleshooting.md", "kaggle-troubles.md")]
 GLOSSARY = pages.DOCS / "glossary.md"
 DESIGN = pages.DOCS / "explanation" / "design.md"
 
@@ -30,7 +30,7 @@ def _said() -> tuple[str, ...]:
 
 
 def _symptoms() -> list[str]:
-    return [name for row in pages.rows(pages.read(TROUBLES)) for name in pages.inline_code(row[0])]
+    return [name for page in TROUBLES for row in pages.rows(pages.read(page)) for name in pages.inline_code(row[0])]
 
 
 def _pieces(symptom: str) -> list[str]:
