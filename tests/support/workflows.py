@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -43,3 +47,69 @@ def shellcheck_says(script: str) -> str:
     """Return what shellcheck finds in a script for bash; nothing where it finds nothing."""
     done = subprocess.run([TOOLS / "shellcheck", "--shell=bash", "-"], input=script, stdout=subprocess.PIPE, text=True)
     return done.stdout
+
+
+@dataclass(frozen=True)
+class StepDone:
+    """What running one step of a job gave.
+
+    Args:
+        name: of the step.
+        exit_code: of its script.
+        printed: stdout and stderr.
+        summary: what it added to the job's summary.
+    """
+
+    name: str
+    exit_code: int
+    printed: str
+    summary: str
+
+
+def run_job(
+    workflow: Path, clone: Path, known: Mapping[str, str], environment: Mapping[str, str], *, by_hand: bool = False
+) -> list[StepDone]:
+    """Run the scripts of a workflow's job in a clone, as GitHub does; what it installs is taken for installed.
+
+    Args:
+        workflow: its file.
+        clone: the folder that the job's checkout gave.
+        known: expression -> value, such as `secrets.KAGGLE_KEY`; what is not known is empty.
+        environment: variables that the job has besides its own.
+        by_hand: it was started by `workflow_dispatch`.
+
+    Returns:
+        The steps that were run. A step that fails ends the job but for those that are run in any case.
+    """
+    (job,) = load(workflow)["jobs"].values()
+    facts = {**known, "github.event_name == 'workflow_dispatch'": str(by_hand).lower()}
+    done: list[StepDone] = []
+    failed = False
+    for step in job["steps"]:
+        if "run" not in step or step["name"] == "Install" or (failed and step.get("if") != "${{ !cancelled() }}"):
+            continue
+        summary = clone / ".summary.md"
+        summary.write_text("")
+        variables = {name: _filled(value, facts) for name, value in {**job["env"], **step.get("env", {})}.items()}
+        ran = subprocess.run(
+            ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]],
+            cwd=clone,
+            env={
+                "PATH": f"{TOOLS}{os.pathsep}{os.environ['PATH']}",
+                "GITHUB_ACTIONS": "true",
+                "GITHUB_STEP_SUMMARY": str(summary),
+                **environment,
+                **variables,
+            },
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        done.append(StepDone(step["name"], ran.returncode, ran.stdout, summary.read_text()))
+        failed |= ran.returncode != 0 and _filled(str(step.get("continue-on-error", "false")), facts) != "true"
+    return done
+
+
+def _filled(text: str, facts: Mapping[str, str]) -> str:
+    return re.sub(r"\$\{\{ (.+?) \}\}", lambda match: facts.get(match[1], ""), text)
