@@ -38,6 +38,7 @@ class Datasets:
             "GetDatasetStatus": lambda account, request, _: {"status": self._of(account, request).status},
             "GetDataset": self._get,
             "GetDatasetMetadata": self._metadata,
+            "UpdateDatasetMetadata": self._update_metadata,
             "ListDatasetFiles": self._list_files,
             "ListDatasets": self._list,
             "DownloadDataset": self._download,
@@ -156,6 +157,13 @@ class Datasets:
             "licenses": [{"name": dataset.license_name}],
         }
         return {"info": info, "errorMessage": ""}
+
+    def _update_metadata(self, account: Account, request: Json, _base: str) -> Json:
+        dataset = self._of(account, request, mine=True)
+        settings = request.get("settings") or {}
+        dataset.title = str(settings.get("title") or dataset.title)
+        dataset.private = bool(settings.get("isPrivate"))
+        return {"errors": []}
 
     def _list_files(self, account: Account, request: Json, _base: str) -> Json:
         version = self._version(self._of(account, request), request)

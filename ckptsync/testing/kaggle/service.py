@@ -28,7 +28,7 @@ from .sessions import Sessions, spoil_listing
 from .settings import Settings
 from .world import ApiError, Json, World
 
-_API = re.compile(r"(?:/api)?/v1/([A-Za-z.]+Service)/([A-Za-z]+)")
+_API = re.compile(r"(?:/api)?/v1/([A-Za-z0-9.]+Service)/([A-Za-z]+)")
 _LOG_STREAM = re.compile(r"(?:/api)?/v1/kernels/logs/stream/([^/]+)/([^/]+)")
 _STORED = re.compile(rf"{DOWNLOADS}(kernels|datasets)/([^/]+)/([^/]+)/(\d+)/(-?\d+)/.+", re.DOTALL)
 _Method = Callable[[Account, Json, str], Json | Response]
@@ -202,6 +202,8 @@ class KaggleService:
         if method == "users.AccountService/GenerateAccessToken":
             return Response.of_json(self.accounts.generate(body))
         user = _signed_in(account)
+        if method == "api.v1.DiagnosticsService/Hello":
+            return Response.of_json({"userName": user.name})
         if method == "kernels.KernelsApiService/GetKernelSessionLogsStream":
             return self._sessions.stream(user, body)
         with self._world.lock:
