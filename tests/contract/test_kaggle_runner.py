@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.kaggle import runner_of
+from support.kaggle import CONTAINER, runner_of
 
 from ckptsync.runners.base import Runner
 from ckptsync.testing.contracts import RunnerContract
@@ -16,11 +16,7 @@ pytestmark = pytest.mark.slow  # real processes, limits that pass and graces tha
 
 
 class TestKaggleRunner(RunnerContract):
-    # What `boot` prints first, for scripts that have no boot
-    preamble = (
-        b"import os\n"
-        b"print('[CKPTSYNC] container session', os.environ['KAGGLE_CONTAINER_NAME'].split('_')[1], flush=True)\n"
-    )
+    preamble = CONTAINER.encode()
 
     @pytest.fixture
     def service(self, tmp_path: Path) -> Iterator[KaggleService]:

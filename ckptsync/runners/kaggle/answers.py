@@ -148,14 +148,6 @@ class Address:
         raise ServiceError("Kaggle lists an output without a name or an address")
 
 
-@dataclass(frozen=True)
-class DatasetVersion:
-    """The files of a dataset's version: name -> size, where the service tells it."""
-
-    number: int
-    files: Mapping[str, int | None]
-
-
 def allowances(answer: Mapping[str, Any]) -> tuple[Allowance, ...]:
     """Read the quota; what is not told is left out, and is no quota of zero."""
     renews = answer.get("quotaRefreshTime")

@@ -34,7 +34,7 @@ from ... import __version__
 from ...core.errors import CkptsyncError, CredentialsError, ServiceError
 from ..base import Allowance
 from . import credentials as found_credentials
-from .answers import Address, DatasetVersion, KernelVersion, Pushed, WorkerStatus, allowances, pushed
+from .answers import Address, KernelVersion, Pushed, WorkerStatus, allowances, pushed
 from .credentials import Credentials
 from .endpoint import api_base
 from .errors import ABSENT
@@ -316,14 +316,14 @@ class KaggleClient:
         request.owner_slug, request.dataset_slug = owner, slug
         return str(self._read(lambda: self._datasets.get_dataset_status(request)).get("status") or "").upper()
 
-    def dataset_files(self, owner: str, slug: str, version: int) -> DatasetVersion:
-        """Return the files of a dataset's version."""
+    def dataset_files(self, owner: str, slug: str, version: int) -> dict[str, int | None]:
+        """Return name -> size of the files of a dataset's version."""
         request = dataset_types.ApiListDatasetFilesRequest()
         request.owner_slug, request.dataset_slug, request.dataset_version_number = owner, slug, version
         files: dict[str, int | None] = {}
         for answer in self._pages(request, self._datasets.list_dataset_files):
             files.update(_named_size(item, "totalBytes") for item in answer.get("datasetFiles") or [])
-        return DatasetVersion(version, files)
+        return files
 
     def create_dataset(self, owner: str, slug: str, title: str, tokens: list[str]) -> str:
         """Create a private dataset from uploaded files; returns the service's complaint, or nothing."""

@@ -24,7 +24,7 @@ from .upload import upload
 MAX_FILES = 50
 _READY = "READY"
 _BROKEN = ("FAILED", "DELETED")
-# How long a dataset must look ready: its status may still be that of the version before
+# How long a dataset must look the same: its status may still be that of the version before
 SETTLE_SECONDS = 3.0
 # How long a version that is ready may still list other files
 _LISTING_LOOKS = 10
@@ -162,32 +162,25 @@ class Carrier:
 
     def _wait(self, owner: str, slug: str, before: int, sizes: Mapping[str, int]) -> None:
         reference = f"{owner}/{slug}"
-        ready_since: float | None = None
-        other, seen = 0, "nothing"
+        ready, failed, other = (_Steady(self._patience, self._settle_seconds) for _ in range(3))
+        word = "nothing"
         for _ in self._patience.looks(self._settings.dataset_seconds):
             try:
                 number = self._client.dataset_version(owner, slug)
-                seen = self._client.dataset_status(owner, slug)
-                if seen in _BROKEN and number > before:
-                    raise ServiceError(
-                        f"Kaggle could not process version {number} of the dataset {reference}: {seen}",
-                        transient=False,
-                        hint="run the same command again: it uploads a new version",
-                    )
-                ready = number > before and seen == _READY
-                listed = dict(self._client.dataset_files(owner, slug, number).files) if ready else {}
+                word = self._client.dataset_status(owner, slug)
+                arrived = number > before and word == _READY
+                listed = self._client.dataset_files(owner, slug, number) if arrived else {}
             except ABSENT:
-                ready_since = None  # a new version is not known everywhere at once
-                continue
-            if ready and {name: listed.get(name) for name in listed} == dict(sizes):
-                now = self._patience.clock()
-                ready_since = now if ready_since is None else ready_since
-                if now - ready_since >= self._settle_seconds:
-                    return
-                continue
-            ready_since = None
-            other += ready
-            if other > _LISTING_LOOKS:
+                continue  # a new dataset is not known everywhere at once
+            if ready.holds(arrived and listed == sizes):
+                return
+            if failed.holds(word in _BROKEN):
+                raise ServiceError(
+                    f"Kaggle could not process the dataset {reference}: {word}",
+                    transient=False,
+                    hint="run the same command again: it uploads a new version",
+                )
+            if other.holds(arrived and listed != sizes) and other.looks > _LISTING_LOOKS:
                 raise ServiceError(
                     f"the dataset {reference} does not hold what was uploaded: expected {_listing(sizes)}, "
                     f"found {_listing(listed)}",
@@ -195,9 +188,29 @@ class Carrier:
                     hint='Kaggle has changed the files; please report it, and set carrier = "output" meanwhile',
                 )
         raise ServiceError(
-            f"the dataset {reference} is not ready after {self._settings.dataset_seconds:g} s (Kaggle says {seen})",
+            f"the dataset {reference} is not ready after {self._settings.dataset_seconds:g} s (Kaggle says {word})",
             hint="run the same command later, or set a longer dataset_wait in [runners.kaggle]",
         )
+
+
+class _Steady:
+    """Whether something was so at every look for some time: a single look may be of the version before."""
+
+    def __init__(self, patience: Patience, seconds: float) -> None:
+        self._patience = patience
+        self._seconds = seconds
+        self._since: float | None = None
+        self.looks = 0
+
+    def holds(self, now_so: bool) -> bool:
+        """Take one look into account."""
+        if not now_so:
+            self._since, self.looks = None, 0
+            return False
+        now = self._patience.clock()
+        self._since = now if self._since is None else self._since
+        self.looks += 1
+        return now - self._since >= self._seconds
 
 
 def _is_set(name: str) -> bool:

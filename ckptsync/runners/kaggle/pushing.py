@@ -20,7 +20,7 @@ from .answers import Pushed
 from .client import KaggleClient
 from .errors import BusyError, push_refusal
 from .inputs import Carried
-from .retry import FIRST_PAUSE, Patience
+from .retry import Patience
 from .settings import KaggleSettings, title_of
 from .versions import KernelVersions, Marked, marked_script, read_mark
 
@@ -141,9 +141,11 @@ class Push:
             try:
                 return self._client.push(fields)
             except BusyError as error:  # nothing was done
-                if attempt == _PUSHES:
+                asked = error.retry_after
+                pause = self._patience.first_pause * attempt if asked is None else asked
+                if attempt == _PUSHES or pause > self._patience.seconds:
                     raise
-                self._patience.sleep(FIRST_PAUSE * attempt if error.retry_after is None else error.retry_after)
+                self._patience.sleep(pause)
             except CkptsyncError as error:
                 if not error.transient:
                     raise

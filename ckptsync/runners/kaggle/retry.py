@@ -89,7 +89,7 @@ class Failures:
             self._end = now + patience.seconds
         asked = error.retry_after if isinstance(error, ServiceError) else None
         pause = self._pause * patience.jitter() if asked is None else asked
-        if now + pause > self._end:
+        if now + pause >= self._end:
             raise error
         patience.sleep(pause)
         self._pause = min(self._pause * _GROWTH, patience.longest_pause)
