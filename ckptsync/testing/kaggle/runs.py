@@ -23,6 +23,7 @@ TOO_LONG = "Your notebook was stopped because it exceeded the max allowed execut
 TOO_LARGE = "Your notebook tried to allocate more memory than is available."
 _INPUTS = "CKPTSYNC_INPUT_DIR"
 _TICK_SECONDS = 0.05
+_DYING_SECONDS = 0.005
 _CHUNK = 64 * 1024
 # What a script gets of our environment; everything else stays here, for it may be a secret
 _PASSED = ("PATH", "LANG", "LANGUAGE", "TZ", "TMPDIR", "LD_LIBRARY_PATH")
@@ -244,7 +245,8 @@ class Run:
                 timed_out |= self._world.scaled(started) >= self._limit_seconds
                 if timed_out or time.monotonic() >= stop_at or self._killed:
                     self._kill_processes()
-            self._kill_processes()  # what the script has left behind
+            while self._kill_processes():  # what the script has left behind; it may still be writing
+                time.sleep(_DYING_SECONDS)
             while self._read(selector, started, 0):
                 pass
         self.log.flush(self._world.scaled(started))
@@ -262,19 +264,21 @@ class Run:
                 selector.unregister(key.fileobj)
         return found
 
-    def _kill_processes(self) -> None:
-        """Kill the script's group, and what has left the group but still carries the session's name."""
+    def _kill_processes(self) -> bool:
+        """Kill the script's group, and what has left it but still carries the session's name; return whether any did."""
         try:
             os.killpg(self._group, signal.SIGKILL)
         except ProcessLookupError:
             pass
-        mark = f"KAGGLE_CONTAINER_NAME={self._container}".encode()
+        mark, found = f"KAGGLE_CONTAINER_NAME={self._container}".encode(), False
         for process in Path("/proc").glob("[0-9]*/environ"):
             try:
                 if mark in process.read_bytes().split(b"\0"):
                     os.kill(int(process.parent.name), signal.SIGKILL)
+                    found = True
             except OSError:  # it has ended, or is somebody else's
                 pass
+        return found
 
 
 def _regular_files(folder: Path) -> list[Path]:
