@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import Literal
 
 from .downloads import StoredFile
 from .settings import Settings
@@ -26,33 +27,31 @@ class DatasetVersion:
     """One version of a dataset.
 
     Args:
-        settings: how long processing takes, and how it ends.
         number: from 1 on.
         folder: its files, as they are mounted.
         created: when it was made.
         started: the same by time.monotonic.
+        seconds: how long processing takes.
+        outcome: how it ends, as in Settings.
         notes: what its maker says of it.
-        broken: it can never be processed.
     """
 
-    settings: Settings
     number: int
     folder: Path
     created: datetime
     started: float
+    seconds: float
+    outcome: Literal["ready", "failed", "never"]
     notes: str = ""
-    broken: bool = False
     _files: list[StoredFile] = field(default_factory=list)
 
     @property
     def status(self) -> str:
         """How far it is."""
-        passed, needed = time.monotonic() - self.started, self.settings.processing_seconds
-        if passed < needed:
-            return _STAGES[int(passed / needed * len(_STAGES))]
-        if self.broken or self.settings.dataset_outcome == "failed":
-            return "FAILED"
-        return "READY" if self.settings.dataset_outcome == "ready" else _STAGES[-1]
+        passed = time.monotonic() - self.started
+        if passed < self.seconds:
+            return _STAGES[int(passed / self.seconds * len(_STAGES))]
+        return {"ready": "READY", "failed": "FAILED", "never": _STAGES[-1]}[self.outcome]
 
     def files(self) -> list[StoredFile]:
         """Return every file, by name."""
@@ -64,7 +63,7 @@ class DatasetVersion:
 
 @dataclass
 class Dataset:
-    """One dataset and its versions."""
+    """One dataset and its versions; `settings` say what is told of it too early or too late."""
 
     settings: Settings
     owner: str

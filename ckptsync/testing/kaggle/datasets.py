@@ -122,11 +122,12 @@ class Datasets:
             return _refused(f"A dataset may have at most {limit} files at its top level.")
         number = dataset.versions[-1].number + 1 if dataset.versions else 1
         version = DatasetVersion(
-            settings=self._world.settings,
             number=number,
             folder=dataset.folder / str(number),
             created=self._world.now(),
             started=time.monotonic(),
+            seconds=self._world.settings.processing_seconds,
+            outcome=self._world.settings.dataset_outcome,
             notes=str(body.get("versionNotes") or ""),
         )
         for folder, blob in [(folder, self._blobs.take(token)) for folder, token in tokens]:
@@ -134,11 +135,12 @@ class Datasets:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(blob.path, target)
             # Seen: such a name makes a version fail, and nobody is told why
-            version.broken |= "@" in blob.name
+            if "@" in blob.name:
+                version.outcome = "failed"
         try:
             unpack_version(version.folder, self._world.settings)
         except (OSError, zipfile.BadZipFile, tarfile.TarError, EOFError):
-            version.broken = True
+            version.outcome = "failed"
         dataset.versions.append(version)
         url = f"https://www.kaggle.com/datasets/{dataset.owner}/{dataset.slug}"
         return {"ref": f"/{dataset.owner}/{dataset.slug}", "url": url, "status": "Ok", "error": "", "invalidTags": []}

@@ -47,7 +47,7 @@ class Settings:
 
     Datasets:
         processing_seconds: from a version's creation until it is READY.
-        dataset_outcome: `ready`, `failed`, or `never` ready.
+        dataset_outcome: `ready`, `failed`, or `never` ready; like the time, of versions made from then on.
         dataset_number_at_once: currentVersionNumber counts a version that is still being processed.
         dataset_status_lag_seconds: how long after a version's creation the status is still that of the one before.
         unpack: which archives are unpacked: all, known by their `content`; only those with a known `suffix`; `none`.
