@@ -15,6 +15,7 @@ from typing import Any, Final, Literal
 
 from . import fsio, jsonio, names
 from .clock import now
+from .code_source import CodeSource
 from .errors import CkptsyncError, ConfigError, CorruptError, NothingFoundError, UsageError
 from .layout import DEFAULT_TREE
 from .manifest import Origin
@@ -107,6 +108,7 @@ class SessionSpec:
         save: when to save and what to keep.
         seed: for environments and models; None: not seeded.
         script: the training script, relative to the kernel folder.
+        code: the commit whose files stand for the kernel folder; None: the script carries it.
         max_output_bytes: how much the working folder may hold at the end; None: what the disk holds.
     """
 
@@ -127,6 +129,7 @@ class SessionSpec:
     save: SavePolicy = field(default_factory=SavePolicy)
     seed: int | None = 0
     script: str = "train.py"
+    code: CodeSource | None = None
     max_output_bytes: int | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -153,6 +156,7 @@ class SessionSpec:
             known["scenarios"] = tuple(ScenarioSpec(**scenario) for scenario in value["scenarios"])
             known["heads"] = {name: Origin.from_json(origin) for name, origin in value["heads"].items()}
             known["save"] = SavePolicy(**value["save"])
+            known["code"] = CodeSource.parse(value["code"]) if value.get("code") is not None else None
             spec = cls(**known)
             run, _number = names.parse_session_id(spec.session)
             if run != spec.run:

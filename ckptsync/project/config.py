@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core import fsio, names
+from ..core.code_source import CodeSource
 from ..core.errors import CkptsyncError, ConfigError, NothingFoundError, UsageError
 from ..core.layout import CONFIG_NAME, DEFAULT_RESULTS, DEFAULT_TREE, ProjectLayout, TrainingTree, find_root
 from ..core.session import SavePolicy, ScenarioSpec
@@ -43,6 +44,7 @@ _TABLES: dict[str, values.Parser] = {
     "params": values.table,
     "packages": values.texts,
     "expects": values.expects,
+    "code": CodeSource.parse,
 }
 _SAVE: dict[str, values.Parser] = {
     "every_steps": values.optional_count,
@@ -88,6 +90,7 @@ class RunConfig:
         seed: for environments and models; None: not seeded.
         params: handed to the script as `session.params`.
         packages: pure-Python packages that travel in the bundle.
+        code: the commit whose files stand for the kernel folder in a session; None: they travel with the script.
         expects: what the run declares of its network, or None.
         runner_settings: runner -> settings of this run, over those in `[runners.<name>]`.
         origins: key -> `default`, `ckptsync.toml`, `CKPTSYNC_...` or `flag`.
@@ -108,6 +111,7 @@ class RunConfig:
     seed: int | None = 0
     params: Mapping[str, Any] = field(default_factory=dict)
     packages: tuple[str, ...] = ("stable_baselines3",)
+    code: CodeSource | None = None
     expects: Signature | None = None
     runner_settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     origins: Mapping[str, str] = field(default_factory=dict)

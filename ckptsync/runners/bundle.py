@@ -63,7 +63,7 @@ def build_bundle(kernel: Path, spec: SessionSpec, *, wheels: Sequence[str] = (),
     """Build the kernel script of a session, and the pack with its code where a script cannot hold it.
 
     Args:
-        kernel: the folder with the training script.
+        kernel: the folder with the training script; not read where the session takes its code from a commit.
         spec: what the session is told.
         wheels: names of pure-Python packages that may be missing where the session runs.
         cache: a folder for what can be made again (compressed packages, the pack) and for wheels of packages that
@@ -75,8 +75,8 @@ def build_bundle(kernel: Path, spec: SessionSpec, *, wheels: Sequence[str] = (),
             JSON, or a package is not pure Python.
         LimitError: the kernel folder is far too large; its largest files are named.
     """
-    files = read_kernel(kernel)
-    if spec.script not in files:
+    files = read_kernel(kernel) if spec.code is None else {}
+    if spec.code is None and spec.script not in files:
         raise NothingFoundError(f"{kernel / spec.script} does not exist; it is the script of run {spec.run}")
     refuse_secrets(spec.params)
     try:

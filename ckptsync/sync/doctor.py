@@ -133,6 +133,8 @@ def _ledger(project: Project) -> Check:
 
 
 def _kernel(project: Project, run: RunConfig) -> Check:
+    if run.code is not None:
+        return Check(f"kernel of {run.name}", True, f"commit {run.code.commit} of {run.code.git}")
     script = project.kernel_folder(run) / run.script
     fix = "" if script.is_file() else f"write it, or change 'kernel' and 'script' of run {run.name}"
     return Check(f"kernel of {run.name}", script.is_file(), str(script), fix)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ..core import heads, sets
+from ..core.errors import ConfigError
 from ..core.manifest import Manifest, Origin
 from ..core.pack import PACK_SUFFIX
 from ..core.session import SavePolicy, SessionSpec
@@ -128,10 +129,11 @@ def plan(project: Project, run: RunConfig, options: LaunchOptions) -> LaunchPlan
         CorruptError, NothingFoundError, IncompatibleError: there is something to start from and nothing
             that can be used; see `choose_beginning`.
         UsageError: there is no such runner.
-        ConfigError: a key or value of `options.save` is wrong.
+        ConfigError: a key or value of `options.save` is wrong, or sessions could not reach the run's code.
     """
     name = options.runner or run.runner
     runner_for(project, name, run.name)  # a wrong name is told before anything is planned
+    _refuse_unreachable_code(project, run, name)
     every = known_records(project)
     found = [record for record in every if record.run == run.name]
     stored = sets.scan(project.tree(run).checkpoints)
@@ -157,7 +159,7 @@ def plan(project: Project, run: RunConfig, options: LaunchOptions) -> LaunchPlan
         notes=(
             *why_fresh,
             *_no_time(spec),
-            *_code_apart(code),
+            *_code_apart(run, code),
             *(note for beginning in beginnings for note in beginning.notes),
             *(note for room in ahead for note in room.notes),
         ),
@@ -187,12 +189,25 @@ def _no_time(spec: SessionSpec) -> tuple[str, ...]:
     )
 
 
-def _code_apart(code: Bundle | None) -> tuple[str, ...]:
+def _code_apart(run: RunConfig, code: Bundle | None) -> tuple[str, ...]:
     packs = code.inputs.items() if code is not None else ()
-    return tuple(
-        f"the code is too large for a script: it travels as an input, {name} ({path.stat().st_size:,} bytes)"
-        for name, path in packs
+    cloned = [run.code] if run.code is not None and code is not None else []
+    return (
+        *(f"the session fetches its code itself: commit {source.commit} of {source.git}" for source in cloned),
+        *(
+            f"the code is too large for a script: it travels as an input, {name} ({path.stat().st_size:,} bytes)"
+            for name, path in packs
+        ),
     )
+
+
+def _refuse_unreachable_code(project: Project, run: RunConfig, runner: str) -> None:
+    offline = runner == "kaggle" and not project.runner_settings(runner, run.name).get("internet", False)
+    if run.code is not None and offline:
+        raise ConfigError(
+            f"run {run.name} fetches its code from {run.code.git}, and its sessions on {runner} have no internet",
+            hint=f"set internet = true in [runs.{run.name}.kaggle], or remove [runs.{run.name}.code]",
+        )
 
 
 def _why_fresh(run: RunConfig, options: LaunchOptions, stored: Sequence[StoredSet]) -> tuple[str, ...]:
@@ -259,6 +274,7 @@ def _spec(
         max_output_bytes=run.max_output_bytes,
         seed=run.seed if options.seed is None else options.seed,
         script=run.script,
+        code=run.code,
     )
 
 

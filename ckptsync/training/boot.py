@@ -20,7 +20,7 @@ from typing import Any
 
 from ..core import fsio, jsonio, sets
 from ..core.clock import now
-from ..core.errors import CkptsyncError, ConfigError, ExitCode
+from ..core.errors import CkptsyncError, ConfigError, ExitCode, NothingFoundError
 from ..core.layout import EVENTS_NAME, SESSION_INFO_NAME, TrainingTree
 from ..core.session import (
     BOOT_VARIABLE,
@@ -65,6 +65,7 @@ class _Boot:
         self._tree = TrainingTree(working / spec.tree)
         self._log = EventLog(working / EVENTS_NAME, spec.session)
         self._script_seconds: float | None = None
+        self._kernel = root / "kernel" / (spec.code.subfolder if spec.code is not None else "")
 
     def run(self) -> int:
         spec = self._spec
@@ -73,6 +74,7 @@ class _Boot:
             _say(f"[CKPTSYNC] container session {container['session']}")  # whoever reads the log can cancel by it
         self._log.write("boot", run=spec.run, generation=spec.generation, versions=current_versions())
         try:
+            self._fetch_code()
             self._lay_tree()
             begun = time.monotonic()
             asked, killed = self._limits()
@@ -85,6 +87,18 @@ class _Boot:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_IGN)
         return self._finish(end)
+
+    def _fetch_code(self) -> None:
+        code = self._spec.code
+        if code is None:
+            return
+        from .clone import clone  # hardly any session needs it
+
+        clone(code, self._root / "kernel")
+        if not (self._kernel / self._spec.script).is_file():
+            where = f"{code.subfolder}/{self._spec.script}" if code.subfolder else self._spec.script
+            raise NothingFoundError(f"commit {code.commit} of {code.git} holds no {where}, the script of this run")
+        _say(f"[CKPTSYNC] code: commit {code.commit} of {code.git}")
 
     def _lay_tree(self) -> None:
         if not self._spec.heads:
@@ -103,10 +117,10 @@ class _Boot:
 
     def _command(self) -> list[str]:
         # -P: the script's folder must not come before our own on sys.path; _environment puts it second
-        return [sys.executable, "-u", "-P", str(self._root / "kernel" / self._spec.script)]
+        return [sys.executable, "-u", "-P", str(self._kernel / self._spec.script)]
 
     def _environment(self) -> dict[str, str]:
-        paths = [str(self._root / "lib"), str((self._root / "kernel" / self._spec.script).parent)]
+        paths = [str(self._root / "lib"), str((self._kernel / self._spec.script).parent)]
         paths += [str(folder) for folder in _needed_packages(self._root / "fallback")]
         paths += [os.environ["PYTHONPATH"]] if os.environ.get("PYTHONPATH") else []
         return {

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 from support.machines import Machine, kernel_of
+from support.repositories import make_repository
 
 from ckptsync.core import heads, names
+from ckptsync.core.code_source import CodeSource
 from ckptsync.core.layout import EVENTS_NAME
 from ckptsync.core.session import read_events
 from ckptsync.testing.sb3_files import mlp_parameters, write_sb3_zip
@@ -98,6 +100,25 @@ def test_a_model_that_was_unpacked_on_its_way_is_named(toy: Machine, tmp_path: P
     assert "was unpacked on its way here" in second.log
     assert 'Next: set carrier = "dataset"' in second.log
     assert second.info["cause"] == "error"
+
+
+def test_code_comes_from_a_pinned_commit(toy: Machine, tmp_path: Path) -> None:
+    repository = tmp_path / "repository"
+    files = {f"kernels/toy/{path.name}": path.read_text() for path in TOY.glob("*.py")}
+    found = make_repository(repository, files)
+    toy.kernel = tmp_path / "no kernel folder here"
+    code = {"git": repository.as_uri(), "commit": found, "subfolder": "kernels/toy"}
+    session = toy.run(code=CodeSource.parse(code), max_steps=100)
+    assert session.code == 0, session.log
+    assert f"[CKPTSYNC] code: commit {found} of {repository.as_uri()}" in session.log
+    assert session.info["scenarios"]["x"]["num_timesteps"] == 100
+    session = toy.run(code=CodeSource.parse({**code, "commit": "0" * 40}))
+    assert session.code == 1
+    assert "could not be fetched" in session.log
+    assert session.info["cause"] == "error"
+    session = toy.run(code=CodeSource.parse({**code, "subfolder": "kernels"}))
+    assert session.code == 6
+    assert "holds no kernels/train.py" in session.log
 
 
 @pytest.mark.parametrize(

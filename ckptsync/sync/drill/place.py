@@ -106,6 +106,7 @@ def _lay(project: Project, run: RunConfig, terms: Terms, folder: Path) -> RunCon
     return replace(
         run,
         script=script.with_name(WRAPPER_NAME).as_posix(),
+        code=None,  # the wrapper lies in the kernel folder of this machine
         runner=terms.runner or run.runner,
         scenarios=tuple(ScenarioSpec(s.name, max(s.total_timesteps, far)) for s in run.scenarios),
         save=replace(run.save, every_steps=max(1, terms.steps // _SAVES)),
