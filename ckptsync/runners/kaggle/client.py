@@ -193,6 +193,7 @@ class KaggleClient:
         return self.web.json("POST", f"{self._base}/v1/{service}/{method}", what=method, headers=headers, data=body)
 
     def _read(self, ask: Callable[[], T]) -> T:
+        _ = self.credentials  # has a patience of its own; one within the other would be both, multiplied
         return self.patience.call(ask)
 
     # --- kernels

@@ -15,7 +15,7 @@ from ...core import names
 from ...core.errors import CkptsyncError, CorruptError, NothingFoundError, ServiceError
 from ..base import OutputFile
 from .retry import Failures, Patience
-from .web import CHUNK, Web
+from .web import Web
 
 _CONTENT_RANGE = re.compile(r"bytes (?P<first>[0-9]+)-[0-9]+/(?P<total>[0-9]+|\*)", re.ASCII)
 _UNSATISFIED = re.compile(r"bytes \*/(?P<total>[0-9]+)", re.ASCII)
@@ -98,7 +98,7 @@ class Downloads:
                 return offset, 0
             raise _ExpiredError(f"the storage has no bytes of {what} from {offset} on")
         if status not in (200, 206):
-            error = self._web.error(what, response, self._web.body(response, what=what, limit=CHUNK))
+            error = self._web.error(what, response, self._web.body(response, what=what))
             raise error if error.transient else ServiceError(error.message)
         length = response.headers.get("Content-Length", "")
         encoded = response.headers.get("Content-Encoding", "identity") != "identity"

@@ -43,31 +43,26 @@ class Logs:
         self._idle_seconds = idle_seconds
 
     def read(self, owner: str, slug: str, version: int, offset: int = 0) -> bytes:
-        """Return what was printed so far from a byte offset on, at most MAX_BYTES of it."""
+        """Return what was printed so far from a byte offset on, at most MAX_BYTES of it.
 
-        def ask() -> bytes:
-            found, left = bytearray(), MAX_BYTES
-            for part in _behind(self._stream(owner, slug, version, self._idle_seconds), offset):
-                found += part[:left]
-                left = MAX_BYTES - len(found)
-                if not left:
-                    break
-            return bytes(found)
-
+        Only the stream tells what a running session prints; it is silent while nothing happens, so it is tried
+        once, and what is stored is asked for then.
+        """
         try:
-            return self._patience.call(ask)
+            return _some(self._stream(owner, slug, version, self._idle_seconds), offset)
         except (*ABSENT, ServiceError):
             pass
-        # The stream is the younger of the two ways, and the listing is there whenever outputs are
-        return self._listed(owner, slug, version)[offset : offset + MAX_BYTES]
-
-    def _listed(self, owner: str, slug: str, version: int) -> bytes:
         try:
-            for _page, log in self._client.output_pages(owner, slug, version):
-                return b"".join(stored([log.encode("utf-8", "replace")])) if isinstance(log, str) else b""
+            return _some(self._listed(owner, slug, version), offset)
         except AnswerTooLargeError:
-            raise ServiceError(f"the log of {owner}/{slug} cannot be read now", hint="try again later") from None
-        return b""
+            timeout = self._client.web.timeout
+            return self._patience.call(lambda: _some(self._stream(owner, slug, version, timeout), offset))
+
+    def _listed(self, owner: str, slug: str, version: int) -> Iterator[bytes]:
+        for _page, log in self._client.output_pages(owner, slug, version):
+            if isinstance(log, str):
+                yield from stored([log.encode("utf-8", "replace")])
+            return  # every page has all of it
 
     def follow(self, owner: str, slug: str, version: int, offset: int = 0) -> Iterator[bytes]:
         """Stream the log from a byte offset on, until it ends or the connection breaks."""
@@ -79,7 +74,26 @@ class Logs:
             if response.headers.get("Content-Type", "").lower().startswith("text/event-stream"):
                 yield from live(_until_silent(chunks))
             else:
-                yield from stored(chunks)
+                yield from stored(_whole(chunks))
+
+
+def _some(parts: Iterable[bytes], offset: int) -> bytes:
+    found = bytearray()
+    for part in _behind(parts, offset):
+        found += part[: MAX_BYTES - len(found)]
+        if len(found) == MAX_BYTES:
+            break
+    return bytes(found)
+
+
+def _whole(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Pass a stored log on, and see to it that it has its end: its length may not have been told."""
+    last = b""
+    for chunk in chunks:
+        last = chunk.rstrip()[-1:] or last
+        yield chunk
+    if last not in (b"]", b""):
+        raise ServiceError("the stored log was cut short")
 
 
 def _until_silent(chunks: Iterator[bytes]) -> Iterator[bytes]:

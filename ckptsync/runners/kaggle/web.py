@@ -24,7 +24,8 @@ from .endpoint import is_loopback, is_safe
 from .errors import http_error, reason_of
 
 CHUNK = 1 << 20
-MAX_ANSWER_BYTES = 32 << 20
+# A page of a listing repeats the whole log; one that is longer is read in another way
+MAX_ANSWER_BYTES = 8 << 20
 _CONNECT_SECONDS = 10.0
 _LONGEST_WISH = 3600.0
 _MAX_REASON = 300
@@ -118,7 +119,7 @@ class Web:
             AnswerTooLargeError: it is not read to its end.
         """
         with self.open(method, url, what=what, headers=headers, data=data) as response:
-            body = self.body(response, what=what)
+            body = self.body(response, what=what, limit=MAX_ANSWER_BYTES)
             if response.status_code >= 400:
                 raise self.error(what, response, body)
             if 300 <= response.status_code < 400:
@@ -135,7 +136,7 @@ class Web:
             raise self.error(what, response, body)
         return found
 
-    def body(self, response: requests.Response, *, what: str, limit: int = MAX_ANSWER_BYTES) -> bytes:
+    def body(self, response: requests.Response, *, what: str, limit: int = CHUNK) -> bytes:
         """Read a whole answer, and see to it that it is whole.
 
         Raises:
