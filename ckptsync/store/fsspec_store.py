@@ -1,0 +1,198 @@
+"""Whatever fsspec speaks: memory, sftp, gs, az, hf and so on. Its packages are loaded on use.
+
+fsspec promises less than a store of its own does, so this one says of itself that it can do little, and the
+repository above takes its leases instead of conditions.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from ..core import names
+from ..core.errors import (
+    CkptsyncError,
+    ConfigError,
+    CorruptError,
+    CredentialsError,
+    NothingFoundError,
+    ServiceError,
+    storage_error,
+)
+from . import base, walking
+from .base import Capabilities, ObjectInfo, Stored
+from .retrying import Retrying
+
+_CHUNK = 8 << 20
+# Of these an object is there whole or not at all; elsewhere a file grows while it is written
+_OBJECT_STORES = frozenset({"memory", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oci", "oss", "hf"})
+# These rename in one step, so a file is written under another name first
+_RENAMING = frozenset({"sftp", "ssh", "smb", "local", "file"})
+_TIMES = ("mtime", "LastModified", "updated", "last_modified", "timeModified", "created")
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+T = TypeVar("T")
+
+
+class FsspecStore:
+    """Keeps each object as a file of a file system that fsspec knows.
+
+    Args:
+        url: as fsspec takes it, without secrets.
+        options: for the file system.
+        retrying: how often and how long to try again.
+
+    Raises:
+        ConfigError: fsspec or the package for this protocol is not installed, or nobody knows the protocol.
+    """
+
+    def __init__(self, url: str, options: Mapping[str, str] | None = None, *, retrying: Retrying | None = None) -> None:
+        self.url = url
+        protocol = url.partition(":")[0].casefold()
+        self._renames = protocol in _RENAMING
+        self.capabilities = Capabilities(
+            conditional_create=False,
+            conditional_update=False,
+            checks_uploads=False,
+            whole_or_nothing=self._renames or protocol in _OBJECT_STORES,
+        )
+        self._retrying = retrying or Retrying()
+        self._fs, self._root = _open(url, dict(options or {}))
+
+    def put(
+        self, key: str, data: bytes, *, create: bool = False, replacing: str | None = None, digest: str | None = None
+    ) -> None:
+        """Write an object; see `Store`."""
+        base.check_put(self, key, data, create, replacing)
+        path = self._path(key)
+        folder, _, name = path.rpartition("/")
+        written = f"{folder}/{names.temporary_name(name, os.urandom(4).hex())}" if self._renames else path
+
+        def write() -> None:
+            self._fs.makedirs(folder, exist_ok=True)
+            self._fs.pipe_file(written, data)
+            if written != path:
+                self._fs.mv(written, path)
+
+        self._call(f"write {key}", write)
+
+    def read(self, key: str, *, limit: int) -> Stored:
+        """Read a small object whole; see `Store`. It has no version here."""
+        path = self._path(key)
+        data = self._call(f"read {key}", lambda: bytes(self._fs.cat_file(path, 0, limit + 1)))
+        if len(data) > limit:
+            raise CorruptError(f"{self.url}/{key} is larger than {limit} bytes, which is no size for such an object")
+        return Stored(data, "")
+
+    def get(self, key: str, offset: int = 0, size: int | None = None) -> Iterator[bytes]:
+        """Stream an object's bytes; see `Store`."""
+        path = self._path(key)
+        info = self.head(key)
+        if info is None:
+            raise NothingFoundError(f"cannot read {key} in {self.url}: it is not there")
+        end = info.size_bytes if size is None else min(info.size_bytes, offset + size)
+        while offset < end:
+            chunk = self._call(f"read {key}", self._range(path, offset, min(end, offset + _CHUNK)))
+            if not chunk:
+                return
+            offset += len(chunk)
+            yield chunk
+
+    def head(self, key: str) -> ObjectInfo | None:
+        """Say what an object is; see `Store`."""
+        path = self._path(key)
+        try:
+            info = self._call(f"look at {key}", lambda: self._fs.info(path))
+        except NothingFoundError:
+            return None
+        return ObjectInfo(key, int(info["size"] or 0), _modified(info)) if info["type"] == "file" else None
+
+    def list(self, prefix: str = "", *, after: str = "") -> Iterator[ObjectInfo]:
+        """List the objects below a prefix; see `Store`."""
+        return walking.walk(self._entries, base.check_prefix(prefix), after)
+
+    def delete(self, key: str) -> None:
+        """Remove an object; see `Store`."""
+        path = self._path(key)
+        try:
+            self._call(f"remove {key}", lambda: self._fs.rm_file(path))
+        except NothingFoundError:
+            return
+
+    def close(self) -> None:
+        """fsspec keeps its connections for others who use the same file system."""
+
+    def _path(self, key: str) -> str:
+        return f"{self._root}/{base.check_key(key)}"
+
+    def _range(self, path: str, start: int, end: int) -> Callable[[], bytes]:
+        return lambda: bytes(self._fs.cat_file(path, start, end))
+
+    def _entries(self, prefix: str) -> Iterator[walking.Entry]:
+        folder = f"{self._root}/{prefix}".rstrip("/")
+
+        def look() -> Any:
+            self._fs.invalidate_cache()
+            return self._fs.ls(folder, detail=True)
+
+        try:
+            found = self._call(f"list {prefix or 'everything'}", look)
+        except NothingFoundError:
+            return
+        for info in found:
+            name = info["name"].rstrip("/").rpartition("/")[2]
+            if info["type"] == "directory" and info["name"].rstrip("/") != folder:
+                yield walking.Entry(name, True)
+            elif info["type"] == "file" and info["name"] != folder:
+                yield walking.Entry(name, False, int(info["size"] or 0), _modified(info))
+
+    def _call(self, action: str, function: Callable[[], T]) -> T:
+        return self._retrying.call(function, lambda error: _translated(error, action, self.url))
+
+
+def _open(url: str, options: dict[str, str]) -> tuple[Any, str]:
+    try:
+        import fsspec
+        from fsspec.core import url_to_fs
+    except ImportError:
+        raise ConfigError(f"{url} needs the package fsspec", hint="pip install 'ckptsync[fsspec]'") from None
+    protocol = url.partition(":")[0]
+    try:
+        system, root = url_to_fs(url, use_listings_cache=False, **options)
+    except ImportError as error:  # fsspec says which package to install
+        raise ConfigError(f"{url} needs a package that is not installed: {error}") from None
+    except ValueError:
+        known = ", ".join(sorted(fsspec.available_protocols()))
+        raise ConfigError(f"nobody knows the protocol {names.printable(protocol)}", hint=f"known are {known}") from None
+    except Exception as error:
+        raise _translated(error, "open a store", url) from error
+    return system, str(root).rstrip("/")
+
+
+def _translated(error: Exception, action: str, url: str) -> CkptsyncError:
+    said = f"cannot {action} in {url}"
+    if isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError):
+        return NothingFoundError(f"{said}: it is not there")
+    if isinstance(error, PermissionError):
+        return CredentialsError(f"{said}: permission is refused", hint="check the credentials for this store")
+    if isinstance(error, OSError) and error.errno in _DISK_FULL:
+        return storage_error(error, url)
+    if isinstance(error, NotImplementedError | TypeError):
+        return ServiceError(f"{said}: this kind of store cannot do that", transient=False)
+    # What the many implementations raise is not known; their texts may hold secrets
+    return ServiceError(f"{said}: {type(error).__name__}", transient=True)
+
+
+def _modified(info: Mapping[str, Any]) -> float | None:
+    found = next((info[name] for name in _TIMES if info.get(name) is not None), None)
+    if isinstance(found, str):
+        try:
+            found = datetime.fromisoformat(found)
+        except ValueError:
+            return None
+    if isinstance(found, datetime):
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+    return float(found) if isinstance(found, int | float) else None

@@ -1,0 +1,247 @@
+"""Every store keeps the contract of stores: a folder, what fsspec speaks, S3 against a real server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import count, product
+from pathlib import Path
+
+import pytest
+from support import weed
+
+from ckptsync.core.errors import CkptsyncError, CredentialsError, NothingFoundError, ServiceError
+from ckptsync.store import s3
+from ckptsync.store.base import Store
+from ckptsync.store.folder import FolderStore
+from ckptsync.store.fsspec_store import FsspecStore
+from ckptsync.store.opening import open_store
+from ckptsync.store.retrying import Retrying
+from ckptsync.store.s3 import S3Store
+from ckptsync.testing.faulty_proxy import Fault, FaultyProxy, Kind
+from ckptsync.testing.store_contracts import StoreContract, payload
+
+_NUMBERS = count()
+QUICK = Retrying(deadline_seconds=20, first_seconds=0.001, longest_seconds=0.01)
+
+
+class TestFolder(StoreContract):
+    @pytest.fixture
+    def store(self, fast_folder: Path) -> Store:
+        return FolderStore(fast_folder / "store")
+
+    @pytest.fixture
+    def other(self, fast_folder: Path) -> Store:
+        return FolderStore(fast_folder / "store")
+
+    def test_links_are_no_objects(self, store: Store, fast_folder: Path) -> None:
+        store.put("a/b", b"1")
+        (fast_folder / "store" / "a" / "link").symlink_to(fast_folder / "store" / "a" / "b")
+        (fast_folder / "store" / "folder").symlink_to(fast_folder)
+        assert self.keys(store.list()) == ["a/b"]
+        for key in ("a/link", "folder/x"):
+            with pytest.raises(CkptsyncError, match="link"):
+                store.read(key, limit=1)
+
+
+class TestFsspecMemory(StoreContract):
+    @pytest.fixture
+    def store(self) -> Store:
+        return FsspecStore(f"memory://contract-{next(_NUMBERS)}/prefix", retrying=QUICK)
+
+    @pytest.fixture
+    def other(self, store: Store) -> Store:
+        return FsspecStore(store.url, retrying=QUICK)
+
+
+class TestFsspecFiles(StoreContract):
+    """As with sftp: written under another name, then renamed."""
+
+    @pytest.fixture
+    def store(self, fast_folder: Path) -> Store:
+        return FsspecStore(f"local://{fast_folder}/store", retrying=QUICK)
+
+    @pytest.fixture
+    def other(self, store: Store) -> Store:
+        return FsspecStore(store.url, retrying=QUICK)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[weed.Server]:
+    with weed.serving(tmp_path_factory.mktemp("weed")) as running:
+        yield running
+
+
+@pytest.fixture
+def credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name, value in weed.credentials().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+def s3_store(endpoint: str, prefix: str, *, bucket: str = weed.BUCKET, read_seconds: float = 30) -> S3Store:
+    options = {"endpoint": endpoint, "region": "us-east-1"}
+    return S3Store(bucket, f"{prefix}/", options, retrying=QUICK, read_seconds=read_seconds)
+
+
+@pytest.mark.slow  # a real server, and half a second for every client
+@pytest.mark.usefixtures("credentials")
+class TestS3(StoreContract):
+    files_and_folders_share_names = True
+
+    @pytest.fixture
+    def store(self, server: weed.Server) -> Iterator[Store]:
+        store = open_store(server.url(f"contract-{next(_NUMBERS)}"))
+        yield store
+        store.close()
+
+    @pytest.fixture
+    def other(self, store: Store, server: weed.Server) -> Iterator[Store]:
+        other = open_store(server.url(store.url.split("/", 3)[3].rstrip("/")))
+        yield other
+        other.close()
+
+    def test_a_long_list(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(s3, "_PAGE", 7)
+        super().test_a_long_list(store)
+
+    def test_wrong_bytes_are_refused_by_the_server(self, store: Store) -> None:
+        with pytest.raises(ServiceError, match="changed on their way"):
+            S3Store.put(_impatient(store), "a", b"one", digest="sha256:" + "0" * 64)
+        assert store.head("a") is None
+
+    def test_a_wrong_key_is_told(self, server: weed.Server, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "canary-of-a-secret")
+        store = s3_store(server.endpoint, "wrong")
+        for call in (
+            lambda: store.put("a", b"1"),
+            lambda: store.read("a", limit=1),
+            lambda: list(store.get("a")),
+            lambda: store.head("a"),
+            lambda: list(store.list()),
+            lambda: store.delete("a"),
+        ):
+            with pytest.raises(CredentialsError) as raised:
+                call()
+            assert "canary" not in raised.value.message + str(raised.value.hint)
+
+    def test_a_bucket_that_is_not_there_is_told(self, server: weed.Server) -> None:
+        store = s3_store(server.endpoint, "x", bucket="no-such-bucket")
+        for call in (lambda: store.read("a", limit=1), lambda: store.head("a"), lambda: list(store.list())):
+            with pytest.raises(NothingFoundError, match="no such bucket"):
+                call()
+
+    def test_no_credentials_are_told(self, server: weed.Server, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in weed.credentials():
+            monkeypatch.delenv(name)
+        with pytest.raises(CredentialsError, match="no credentials"):
+            s3_store(server.endpoint, "x").head("a")
+
+    def test_a_server_that_is_not_there_is_told(self) -> None:
+        store = S3Store(
+            "b", "", {"endpoint": "http://127.0.0.1:9", "region": "us-east-1"}, retrying=Retrying(deadline_seconds=0)
+        )
+        with pytest.raises(ServiceError) as raised:
+            store.head("a")
+        assert raised.value.transient
+
+
+def _impatient(store: Store) -> S3Store:
+    assert isinstance(store, S3Store)
+    store._retrying = Retrying(deadline_seconds=0)
+    return store
+
+
+@pytest.mark.slow  # a real server, and half a second for every client
+@pytest.mark.usefixtures("credentials")
+class TestS3ThroughAFaultyProxy:
+    """Whatever happens on the way: the right bytes, or an error, and never anything else."""
+
+    @pytest.fixture
+    def proxy(self, server: weed.Server) -> Iterator[FaultyProxy]:
+        with FaultyProxy("127.0.0.1", server.port) as proxy:
+            yield proxy
+
+    @pytest.fixture
+    def store(self, proxy: FaultyProxy) -> Iterator[Store]:
+        store = s3_store(proxy.url, f"faulty-{next(_NUMBERS)}", read_seconds=0.5)
+        yield store
+        store.close()
+
+    @pytest.mark.parametrize("kind", ["cut", "reset", "length", "lose", "slow"])
+    def test_reading_goes_on_where_it_broke(self, store: Store, proxy: FaultyProxy, kind: Kind) -> None:
+        data = payload(1_000_000)
+        store.put("a", data)
+        for after in (0, 1, 300_000, 999_999):
+            proxy.next(Fault(kind, after=after), Fault(kind, after=after // 2))
+            assert b"".join(store.get("a", 5)) == data[5:]
+            proxy.next(Fault(kind, after=after))
+            assert store.read("a", limit=2_000_000).data == data
+
+    def test_reading_goes_on_after_a_stall(self, store: Store, proxy: FaultyProxy) -> None:
+        data = payload(1_000_000)
+        store.put("a", data)
+        proxy.next(Fault("stall", after=300_000))
+        assert b"".join(store.get("a")) == data
+
+    def test_writing_is_repeated(self, store: Store, proxy: FaultyProxy) -> None:
+        for number, fault in enumerate([Fault("half"), Fault("flip", after=700), Fault("lose"), Fault("reset")]):
+            data = payload(200_000 + number)
+            proxy.next(fault)
+            store.put("a", data)
+            assert proxy.waiting == 0
+            assert store.read("a", limit=200_009).data == data
+
+    def test_a_lost_answer_to_a_condition_is_no_conflict(self, store: Store, proxy: FaultyProxy) -> None:
+        proxy.next(Fault("lose"))
+        store.put("a", b"mine", create=True)
+        read = store.read("a", limit=9)
+        assert read.data == b"mine"
+        proxy.next(Fault("lose"))
+        store.put("a", b"mine too", replacing=read.version)
+        assert store.read("a", limit=9).data == b"mine too"
+
+    def test_what_passes_is_tried_again(self, store: Store, proxy: FaultyProxy) -> None:
+        store.put("x/a", b"1")
+        for status, call in product(
+            (429, 500, 502, 503, 504),
+            (
+                lambda: store.put("x/a", b"1"),
+                lambda: store.read("x/a", limit=1),
+                lambda: list(store.get("x/a")),
+                lambda: store.head("x/a"),
+                lambda: list(store.list()),
+                lambda: store.delete("x/b"),
+            ),
+        ):
+            before = len(proxy.requests)
+            proxy.next(*[Fault("status", status=status)] * 2)
+            call()
+            assert len(proxy.requests) >= before + 3
+
+    def test_what_does_not_pass_is_told_at_once(self, store: Store, proxy: FaultyProxy) -> None:
+        for status in (400, 401, 403):
+            proxy.requests.clear()
+            proxy.next(Fault("status", status=status))
+            with pytest.raises((CredentialsError, ServiceError)) as raised:
+                store.read("a", limit=1)
+            assert not raised.value.transient
+            assert len([request for request in proxy.requests if request.endswith("/a")]) == 1
+
+    def test_a_service_that_never_recovers_is_an_error_in_time(self, proxy: FaultyProxy) -> None:
+        waited: list[float] = []
+        clock = [0.0]
+
+        def sleep(seconds: float) -> None:
+            waited.append(seconds)
+            clock[0] += seconds
+
+        proxy.next(*[Fault("status", status=503, retry_after=7)] * 50)
+        rules = Retrying(deadline_seconds=60, sleep=sleep, clock=lambda: clock[0])
+        store = S3Store(weed.BUCKET, "x/", {"endpoint": proxy.url, "region": "us-east-1"}, retrying=rules)
+        with pytest.raises(ServiceError):
+            store.head("a")
+        assert sum(waited) <= 60
+        assert min(waited) >= 7
+        store.close()

