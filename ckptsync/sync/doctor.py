@@ -111,6 +111,8 @@ def _room(place: Path) -> Check:
 def _project(project: Project) -> Iterator[Check]:
     yield Check("project", True, f"{project.layout.config}: {', '.join(project.runs)}")
     yield _guarded("ledger", lambda: _ledger(project))
+    if any(run.runner == "kaggle" for run in project.runs.values()):
+        yield from _kaggle(project)
     for run in project.runs.values():
         yield _kernel(project, run)
         yield _guarded(f"runner of {run.name}", lambda run=run: _runner(project, run))  # type: ignore[misc]
@@ -143,6 +145,14 @@ def _kernel(project: Project, run: RunConfig) -> Check:
 def _runner(project: Project, run: RunConfig) -> Check:
     runner_for(project, run.runner, run.name)
     return Check(f"runner of {run.name}", True, run.runner)
+
+
+def _kaggle(project: Project) -> Iterator[Check]:
+    from ..runners.kaggle.checks import checks
+
+    folders = (project.root, *(project.kernel_folder(run) for run in project.runs.values()))
+    for found in checks(tuple(dict.fromkeys(folders))):
+        yield Check(found.name, found.ok, found.found, found.fix)
 
 
 def _tree(project: Project, run: RunConfig) -> Check:

@@ -83,7 +83,7 @@ class Web:
                 data=data,
                 stream=True,
                 allow_redirects=False,
-                timeout=(_CONNECT_SECONDS, timeout or self.timeout),
+                timeout=(min(_CONNECT_SECONDS, self.timeout), timeout or self.timeout),
                 proxies={} if is_loopback(urlsplit(url).hostname or "") else self._proxies,
             )
         except BROKEN as error:
