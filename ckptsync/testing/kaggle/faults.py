@@ -110,7 +110,7 @@ class Faults:
         Args:
             fault: how.
             name: which requests; empty: every one that can meet this fault.
-            skip: how many of them still pass before.
+            skip: how many of them come before that.
             times: how many fail.
         """
         fault = Fault(fault)
@@ -152,16 +152,18 @@ class Faults:
             self.fired[fault] += 1
 
     def _draw_planned(self, name: str) -> Fault | None:
-        for planned in self._planned:
-            if planned.name == name or (not planned.name and planned.fault in possible(name)):
-                if planned.skip:
-                    planned.skip -= 1
-                    continue
-                planned.times -= 1
-                if not planned.times:
-                    self._planned.remove(planned)
-                return planned.fault
-        return None
+        matching = [
+            each for each in self._planned if each.name == name or (not each.name and each.fault in possible(name))
+        ]
+        hit = next((planned for planned in matching if not planned.skip), None)
+        for planned in matching:
+            planned.skip = max(planned.skip - 1, 0)
+        if hit is None:
+            return None
+        hit.times -= 1
+        if not hit.times:
+            self._planned.remove(hit)
+        return hit.fault
 
     def _draw_by_rate(self, name: str) -> Fault | None:
         for each in self._rates:
