@@ -9,14 +9,12 @@ its meaning, another schema number means a form that older versions refuse.
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from . import fields, jsonio, names
+from . import fields, jsonio, names, selfdigest
 from .errors import CorruptError, UnsafePathError, UsageError
 from .findings import Finding, blocker
 from .signature import Signature, shared_signature
@@ -28,8 +26,6 @@ KINDS = ("periodic", "time", "emergency", "final", "best", "request", "adopted")
 FIDELITIES = ("exact", "state", "weights")
 SEGMENT = "segment"
 ROLES = ("model", "resume", "environment", "vecnormalize", "replay", SEGMENT)
-
-_DIGEST_TAIL = re.compile(rb',"digest":"(sha256:[0-9a-f]{64})"\}\n?\Z')
 
 
 class ManifestError(CorruptError):
@@ -194,9 +190,7 @@ class Manifest:
 
     def serialise(self) -> bytes:
         """Return the bytes of the manifest file, with its own digest in it."""
-        body = jsonio.canonical(self.body())
-        digest = "sha256:" + hashlib.sha256(body).hexdigest()
-        return body[:-1] + b',"digest":"' + digest.encode() + b'"}\n'
+        return selfdigest.serialise(self.body())
 
     @classmethod
     def parse(cls, data: bytes, *, name: str = "manifest") -> Manifest:
@@ -221,10 +215,7 @@ class Manifest:
             if schema != SCHEMA:
                 hint = "a newer ckptsync may read it" if schema.startswith(_SCHEMA_FAMILY) else ""
                 raise ManifestError(blocker("manifest.schema", name, SCHEMA, schema, hint))
-            digest = fields.digest(value, "digest")
-            if not _carries_own_digest(data, value, digest):
-                raise ValueError("its bytes disagree with its own digest")
-            return cls._from_json(value, digest)
+            return cls._from_json(value, selfdigest.check(data, value))
         except UnsafePathError as error:
             raise ManifestError(blocker("path.escape", name, actual=error.message)) from None
         except (ValueError, UsageError) as error:
@@ -278,15 +269,6 @@ _FIELDS = frozenset(
         "digest",
     ]
 )
-
-
-def _carries_own_digest(data: bytes, value: dict[str, Any], digest: str) -> bool:
-    # The form that we write needs no second serialisation: cut the digest off and hash what is left.
-    tail = _DIGEST_TAIL.search(data)
-    if tail and "sha256:" + hashlib.sha256(data[: tail.start()] + b"}").hexdigest() == digest:
-        return True
-    body = {key: field for key, field in value.items() if key != "digest"}
-    return "sha256:" + hashlib.sha256(jsonio.canonical(body)).hexdigest() == digest
 
 
 def _files(value: Any, scenario: str, stem: str) -> tuple[FileEntry, ...]:
