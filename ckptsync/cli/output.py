@@ -10,7 +10,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, TextIO
@@ -72,10 +72,10 @@ class Output:
             coloured = _coloured(self._out)
             self._put(self._out, "".join([_rendered(line, coloured) for line in answer.lines()]))
 
-    def result(self, line: Line) -> None:
-        """Write one line of a result as text; with `--json` nothing, the object says it all."""
-        if not self.as_json:
-            self._write(self._out, line)
+    def results(self, lines: Sequence[str]) -> None:
+        """Write lines of a result as text; with `--json` nothing, the object says it all."""
+        if lines and not self.as_json:
+            self._put(self._out, "".join([_rendered(line, coloured=False) for line in lines]))
 
     def help(self, text: str) -> None:
         """Write the help that was asked for; it is text, with `--json` too."""

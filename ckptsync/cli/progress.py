@@ -91,6 +91,10 @@ class _Bar:
     def set(self, position: int) -> None:
         self._bar.update(position - self._bar.n)
 
+    def note(self, text_: str) -> None:
+        shown = text.escape(text_).replace("{", "{{").replace("}", "}}")
+        self._bar.bar_format = "{desc} {percentage:3.0f}%|{bar:20}| {n:,.0f}/{total:,.0f}{unit} · " + shown
+
 
 class _Lines:
     def __init__(
@@ -102,6 +106,7 @@ class _Lines:
         self._unit = unit
         self._clock = clock
         self._position = 0
+        self._note = ""
         self._told = clock()
 
     def advance(self, amount: int) -> None:
@@ -112,7 +117,10 @@ class _Lines:
         now = self._clock()
         if now - self._told >= SECONDS_BETWEEN_LINES:
             self._told = now
-            self._reporter.line(f"{self._label}: {self._amount(position)}{self._share()}")
+            self._reporter.line(f"{self._label}: {self._amount(position)}{self._share()}{self._note}")
+
+    def note(self, text: str) -> None:
+        self._note = f" · {text}" if text else ""
 
     def _amount(self, number: int) -> str:
         return size_text(number) if self._unit == "B" else f"{number:,} {self._unit}"

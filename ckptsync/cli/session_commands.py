@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
-import time
 from argparse import Namespace
 from collections.abc import Iterator
 
@@ -13,15 +11,14 @@ from ..sync import control, roundtrip
 from ..sync import restore as restoring
 from ..sync.fetch import fetch as fetch_outputs
 from ..sync.launch import LaunchOptions, plan
+from ..sync.lines import Lines
 from ..sync.overview import overview
 from ..sync.reporting import shown_path
-from ..sync.wait import last_drawn
 from . import session_text, targets, text
-from .output import Answer, Output, redact
+from .log_text import LOGS_SCHEMA, LogEnd, redact_lines
+from .output import Answer, Output
 from .progress import Reporter
 from .text import Line
-
-_LOOK_AGAIN_SECONDS = 0.3
 
 
 def launch(arguments: Namespace, output: Output) -> Answer:
@@ -62,23 +59,15 @@ def logs(arguments: Namespace, output: Output) -> Answer:
     """Print what a session printed, and with --follow what it still prints."""
     project = targets.project_of(arguments)
     session = targets.session_of(project, arguments.session).session
-    decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    offset, whole, unfinished, ended = 0, "", "", False
-    while not ended:
-        part = control.read_log(project, session, offset)
-        offset, ended = part.next_offset, part.ended or not arguments.follow
-        *printed, unfinished = (unfinished + decoder.decode(part.data, final=ended)).split("\n")
-        if ended and unfinished:
-            printed.append(unfinished)
-        printed = [redact(last_drawn(line)).expandtabs() for line in printed]
-        for line in printed:
-            output.result(line)
+    lines, kept, ended = Lines(), LogEnd(), False
+    for part in control.read_log(project, session, Reporter(output), follow=arguments.follow):
+        last = not part.data
+        ended = part.ended
+        shown = [line.expandtabs() for line in redact_lines(lines.end() if last else lines.feed(part.data))]
+        output.results(shown)
         if output.as_json:
-            whole += "".join(f"{line}\n" for line in printed)
-        if not ended and not part.data:
-            time.sleep(_LOOK_AGAIN_SECONDS)
-    value = {"schema": "ckptsync.logs/1", "session": session, "text": whole, "ended": part.ended}
-    return Answer(lambda: value, lambda: [])
+            kept.add(shown)
+    return Answer(lambda: {"schema": LOGS_SCHEMA, "session": session, **kept.value(), "ended": ended}, lambda: [])
 
 
 def cancel(arguments: Namespace, output: Output) -> Answer:
@@ -105,7 +94,7 @@ def fetch(arguments: Namespace, output: Output) -> Answer:
     """Download what a session left."""
     project = targets.project_of(arguments)
     record = targets.session_of(project, arguments.session)
-    found = fetch_outputs(project, record.session, Reporter(output), dry_run=arguments.dry_run)
+    found = fetch_outputs(project, record.session, Reporter(output), only=arguments.only, dry_run=arguments.dry_run)
 
     def lines() -> Iterator[Line]:
         there = set(found.skipped)
@@ -114,7 +103,8 @@ def fetch(arguments: Namespace, output: Output) -> Answer:
         yield f"{found.session}: {text.count(len(found.files), 'file')} in {shown_path(found.folder)}, {len(new)} {word}"
         if arguments.dry_run:
             yield from (f"  {file}" for file in new)
-        yield session_text.next_line(f"ckptsync restore {record.run}")
+        if not arguments.only:
+            yield session_text.next_line(f"ckptsync restore {record.run}")
 
     return Answer(found.to_json, lines)
 

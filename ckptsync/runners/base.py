@@ -186,7 +186,10 @@ class Runner(Protocol):
         ...
 
     def log(self, handle: SessionHandle, offset: int = 0) -> bytes:
-        """Return what the session has printed from a byte offset on."""
+        """Return what the session has printed from a byte offset on.
+
+        Of a long log only the next piece: whoever wants it whole asks again behind it, until nothing comes.
+        """
         ...
 
     def outputs(self, handle: SessionHandle) -> list[OutputFile]:

@@ -20,6 +20,8 @@ from .local_folder import LocalFolder, SubmissionRecord
 
 # How long another process may be in the middle of starting the same session
 _START_SECONDS = 5.0
+# A longer log comes in pieces, so that nobody holds it whole
+_LOG_PIECE = 4 << 20
 # Where ckptsync itself is imported from, installed or not
 _PACKAGES = Path(__file__).absolute().parents[2]
 # What a script gets of our environment; everything else stays here, for it may be a secret
@@ -178,12 +180,12 @@ class LocalRunner:
             fsio.write_bytes(folder.working / SAVE_REQUEST_NAME, b"")
 
     def log(self, handle: SessionHandle, offset: int = 0) -> bytes:
-        """Return what the session has printed from a byte offset on."""
+        """Return what the session has printed from a byte offset on, a piece of a long log at a time."""
         folder = self._known(handle)
         try:
             with fsio.open_regular(folder.log) as file:
                 file.seek(offset)
-                return file.read()
+                return file.read(_LOG_PIECE)
         except NothingFoundError:
             return b""  # nothing is printed yet
 

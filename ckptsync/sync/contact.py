@@ -5,13 +5,15 @@ Stand in `[runners.<name>]` and `[runs.<run>.<name>]`, beside the settings of th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ..core.errors import ConfigError
 from ..project import values
 from ..project.config import Project
+from .patience import Patience
 
 _PARSERS: Mapping[str, values.Parser] = {
     "poll_first": values.duration,
@@ -47,6 +49,12 @@ class Contact:
             raise ValueError(f"poll_first is {self.poll_first:g} s, more than poll_longest, {self.poll_longest:g} s")
         if self.fetch_at_once > _MOST_AT_ONCE:
             raise ValueError(f"fetch_at_once is {self.fetch_at_once}; at most {_MOST_AT_ONCE} files come at once")
+
+    def bearing(
+        self, seconds: float, *, sleep: Callable[[float], object], clock: Callable[[], float] = time.monotonic
+    ) -> Patience:
+        """Return patience for so many seconds, with pauses as between two looks."""
+        return Patience(seconds, first=self.poll_first / 2, longest=self.poll_longest, sleep=sleep, clock=clock)
 
 
 # On this machine a look costs nothing, and two files at once keep the disk and the hashing busy

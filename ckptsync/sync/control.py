@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +11,13 @@ from ..core.errors import CkptsyncError, NothingFoundError, UsageError
 from ..core.layout import EVENTS_NAME, SAVE_REQUEST_NAME
 from ..core.session import MAX_INFO_BYTES, parse_events
 from ..project.config import Project
-from ..runners.base import LiveRunner, OutputFile, Runner, SessionHandle, SessionState, Submission
+from ..runners.base import LiveRunner, OutputFile, Runner, SessionHandle, Submission
+from .contact import contact_of
 from .events import sound_event
+from .following import Follower
 from .ledgers import find_record, open_ledger
+from .polling import watch
+from .reporting import Reporter
 from .runners import runner_for
 from .wait import handle_of
 
@@ -196,15 +200,41 @@ def _silence(session: str, seconds: float, events: list[dict[str, Any]]) -> str:
     return f"{session} has not saved within {seconds:g} s: {why}"
 
 
-def read_log(project: Project, session: str, offset: int = 0) -> LogPart:
-    """Return what a session has printed from a byte offset on.
+def read_log(
+    project: Project,
+    session: str,
+    reporter: Reporter,
+    *,
+    offset: int = 0,
+    follow: bool = False,
+    sleep: Callable[[float], object] = time.sleep,
+) -> Iterator[LogPart]:
+    """Give what a session has printed from a byte offset on, piece by piece.
+
+    Args:
+        project: the project.
+        session: the session's id.
+        reporter: is told of trouble while it is followed.
+        offset: where to begin.
+        follow: go on until the session has ended.
+        sleep: waits between two looks.
 
     Raises:
         UsageError: it was never started.
+        CkptsyncError: it cannot be read.
     """
     record = find_record(project, session)
     handle, runner = handle_of(record), runner_for(project, record.runner, record.run)
+    follower = Follower(runner, handle, offset)
     # The state first: what is printed between the two looks is read, and the end is told one look later
-    state = runner.status(handle).state if record.state is None else SessionState(record.state)
-    data = runner.log(handle, offset)
-    return LogPart(session, data, offset + len(data), state.finished)
+    ended = record.state is not None or runner.status(handle).state.finished
+    if follow and not ended:
+        contact = contact_of(project, record.runner, record.run)
+        for seen in watch(runner, handle, contact, reporter, follower=follower, sleep=sleep):
+            if isinstance(seen, bytes):
+                yield LogPart(session, seen, follower.offset, ended=False)
+        ended = True
+    else:
+        for data in follower.rest() if ended else follower.asked():
+            yield LogPart(session, data, follower.offset, ended=False)
+    yield LogPart(session, b"", follower.offset, ended)

@@ -100,7 +100,7 @@ def fetch(
     record = find_record(project, session)
     runner, handle = runner_for(project, record.runner, record.run), handle_of(record)
     contact = contact_of(project, record.runner, record.run)
-    patience = Patience(contact.fetch_patience, sleep=sleep)
+    patience = contact.bearing(contact.fetch_patience, sleep=sleep)
     if record.state is None and not dry_run:  # the state first: what comes after the end is whole
         status = patience.ask(lambda: runner.status(handle))
         if status.state.finished:

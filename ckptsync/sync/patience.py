@@ -11,8 +11,6 @@ from ..core.errors import CkptsyncError, ServiceError
 
 T = TypeVar("T")
 
-_FIRST_PAUSE = 0.5
-_LONGEST_PAUSE = 60.0
 _MOST_DOUBLINGS = 16
 
 
@@ -21,21 +19,27 @@ class Patience:
 
     Args:
         seconds: how long nothing may be heard before a failure is final.
+        first: bound of the first pause; it doubles with every failure in a row.
+        longest: what it grows to.
         sleep: waits.
         clock: seconds that only grow.
-        chance: between 0 and 1; the pause after the n-th failure in a row lies anywhere below its bound, so that
-            many who were turned away together do not come back together.
+        chance: between 0 and 1; a pause lies anywhere below its bound, so that many who were turned away together
+            do not come back together.
     """
 
     def __init__(
         self,
         seconds: float,
         *,
+        first: float = 0.5,
+        longest: float = 60.0,
         sleep: Callable[[float], object] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._seconds = seconds
+        self._first = first
+        self._longest = longest
         self._sleep = sleep
         self._clock = clock
         self._chance = chance
@@ -63,7 +67,7 @@ class Patience:
         left = self._seconds - self.silent_seconds
         if not error.transient or left <= 0:
             raise error
-        bound = min(_FIRST_PAUSE * 2.0 ** min(failures - 1, _MOST_DOUBLINGS), _LONGEST_PAUSE)
+        bound = min(self._first * 2.0 ** min(failures - 1, _MOST_DOUBLINGS), self._longest)
         asked = (error.retry_after or 0.0) if isinstance(error, ServiceError) else 0.0
         # One more attempt when patience ends, however long the service asks to wait
         return min(max(self._chance() * bound, asked), left)

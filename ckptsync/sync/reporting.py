@@ -18,6 +18,10 @@ class Meter(Protocol):
         """Go to a position, counted from the start."""
         ...
 
+    def note(self, text: str) -> None:
+        """Show this beside it from now on, in place of a guess at the time that is left; may hold foreign text."""
+        ...
+
 
 class Reporter(Protocol):
     """Receives lines for people and progress; results are what verbs return."""
@@ -40,6 +44,9 @@ class _NoMeter:
         """Nobody looks."""
 
     def set(self, position: int) -> None:
+        """Nobody looks."""
+
+    def note(self, text: str) -> None:
         """Nobody looks."""
 
 

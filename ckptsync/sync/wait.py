@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import codecs
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 
 from ..core.errors import CkptsyncError, UsageError
 from ..project.config import Project
 from ..project.lineage import SessionRecord
-from ..runners.base import Runner, SessionHandle, SessionState, SessionStatus
+from ..runners.base import SessionHandle, SessionState, SessionStatus
+from .contact import contact_of
+from .following import Follower
 from .ledgers import find_record, open_ledger
-from .reporting import Reporter
+from .lines import Lines
+from .polling import watch
+from .reporting import Meter, Reporter
 from .runners import runner_for
-
-# The first looks come quickly, for quick sessions; a long one is asked less and less often
-_FIRST_PAUSE = 0.05
-_LONGEST_PAUSE = {"local": 1.0}
-_LONGEST_PAUSE_ELSEWHERE = 30.0
-_GROWTH = 1.3
-_PATIENCE = 20
+from .standing import Standing, parse_standing
 
 
 def wait(
@@ -28,7 +26,7 @@ def wait(
     *,
     reporter: Reporter,
     follow_log: bool = True,
-    sleep: Callable[[float], None] = time.sleep,
+    sleep: Callable[[float], object] = time.sleep,
 ) -> SessionStatus:
     """Wait until a session has ended, and write that into the ledger.
 
@@ -37,29 +35,24 @@ def wait(
 
     Raises:
         UsageError: the session was never started.
+        CkptsyncError: its runner refuses to answer, or nothing was heard for too long; the session is left as it is.
     """
     record = find_record(project, session)
     handle = handle_of(record)
     runner = runner_for(project, record.runner, record.run)
-    log = _Log(runner, handle, reporter) if follow_log else None
-    longest = _LONGEST_PAUSE.get(record.runner, _LONGEST_PAUSE_ELSEWHERE)
-    pause, failures = _FIRST_PAUSE, 0
-    while True:
-        try:
-            status = runner.status(handle)
-            if log is not None:
-                log.tell(last=status.state.finished)
-            failures = 0
-        except CkptsyncError as error:
-            failures += 1
-            if not error.transient or failures > _PATIENCE:
-                raise
-            reporter.warn(f"{error.message}; asking again")
-            status = SessionStatus(SessionState.UNKNOWN)
-        if status.state.finished:
-            break
-        sleep(pause)
-        pause = min(pause * _GROWTH, longest)
+    contact = contact_of(project, record.runner, record.run)
+    follower = Follower(runner, handle) if follow_log else None
+    status = SessionStatus(SessionState.UNKNOWN)
+    try:
+        with _telling(session, reporter) as tell:
+            for seen in watch(runner, handle, contact, reporter, follower=follower, sleep=sleep):
+                if isinstance(seen, bytes):
+                    tell(seen)
+                else:
+                    status = seen
+    except CkptsyncError:
+        reporter.warn(f"{session} is left as it is; 'ckptsync wait {record.run}' goes on with it")
+        raise
     if record.state is None:
         note_end(project, record, status)
     return status
@@ -89,29 +82,45 @@ def handle_of(record: SessionRecord) -> SessionHandle:
     return SessionHandle.from_json(record.handle)
 
 
-def last_drawn(line: str) -> str:
-    """Return what a terminal would show of a line that a progress bar drew over and over with carriage returns."""
-    return line.rstrip("\r").rpartition("\r")[2]
+@contextmanager
+def _telling(session: str, reporter: Reporter) -> Iterator[Callable[[bytes], None]]:
+    """Give what takes a session's log: told line by line; of the lines that say where it stands, only the first."""
+    lines = Lines()
+    with ExitStack() as shown:
+        progress = _Progress(session, reporter, shown)
+
+        def tell(data: bytes, *, last: bool = False) -> None:
+            for line in lines.end() if last else lines.feed(data):
+                standing = parse_standing(line)
+                if standing is None or progress.is_new(standing):
+                    reporter.line(f"  | {line}")
+                if standing is not None:
+                    progress.show(standing)
+
+        yield tell
+        tell(b"", last=True)
 
 
-class _Log:
-    """Tells what a session prints, line by line; a line is told when it is whole."""
+class _Progress:
+    """Shows where a session stands: on a terminal behind a bar, else in a line now and then."""
 
-    def __init__(self, runner: Runner, handle: SessionHandle, reporter: Reporter) -> None:
-        self._runner = runner
-        self._handle = handle
+    def __init__(self, session: str, reporter: Reporter, shown: ExitStack) -> None:
+        self._session = session
         self._reporter = reporter
-        self._offset = 0
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._open = ""
+        self._shown = shown
+        self._meter: Meter | None = None
+        self._scenario = ""
 
-    def tell(self, *, last: bool) -> None:
-        """Tell what is new; with `last` also a line without its end."""
-        data = self._runner.log(self._handle, self._offset)
-        self._offset += len(data)
-        text = self._open + self._decoder.decode(data, final=last)
-        *lines, self._open = text.split("\n")
-        for line in lines:
-            self._reporter.line(f"  | {last_drawn(line)}")
-        if last and self._open:
-            self._reporter.line(f"  | {last_drawn(self._open)}")
+    def is_new(self, standing: Standing) -> bool:
+        """Whether nothing was shown of this scenario yet."""
+        return standing.scenario != self._scenario
+
+    def show(self, standing: Standing) -> None:
+        """Show it."""
+        if self._meter is None:
+            self._meter = self._shown.enter_context(
+                self._reporter.progress(self._session, standing.total, unit="steps")
+            )
+        self._scenario = standing.scenario
+        self._meter.note(" · ".join(standing.details))
+        self._meter.set(standing.done)

@@ -13,9 +13,29 @@ BRING_HOME = (
         group="Bring home",
         run="session_commands:fetch",
         schema="ckptsync.fetch/1",
-        description="Files that are there already are skipped, broken downloads are taken up where they stopped.",
-        examples=(("ckptsync fetch", "of the newest session"), ("ckptsync fetch cartpole_ppo/s0003", "of this one")),
-        arguments=(session_name(), DRY_RUN),
+        description=(
+            "Files that are there already are skipped, broken downloads are taken up where they stopped. What the "
+            "session's own seals name has to come, whatever the service lists. With --only the session does not count "
+            "as fetched."
+        ),
+        examples=(
+            ("ckptsync fetch", "of the newest session"),
+            ("ckptsync fetch cartpole_ppo/s0003", "of this one"),
+            ("ckptsync fetch --only logs --only metrics", "without the checkpoints"),
+            ("ckptsync fetch --only '*_9000_steps.zip'", "one checkpoint, with its seal and all that this names"),
+        ),
+        arguments=(
+            session_name(),
+            argument(
+                "--only",
+                action="append",
+                default=[],
+                metavar="WHAT",
+                help="checkpoints, logs, metrics, or a pattern for names (for paths where it holds a /); may be given "
+                "several times",
+            ),
+            DRY_RUN,
+        ),
         exit_codes=(ExitCode.CORRUPT, ExitCode.NOTHING_FOUND, ExitCode.LOCKED),
         see_also=("verify", "restore"),
     ),

@@ -15,6 +15,7 @@ from ...project.config import Project, RunConfig
 from ...runners.base import LiveRunner, SessionHandle, SessionStatus
 from .. import control, launch, restore
 from ..fetch import fetch
+from ..following import Follower
 from ..launch import LaunchOptions
 from ..ledgers import find_record
 from ..outputs import judge_outputs
@@ -119,7 +120,8 @@ class _Drill:
             self._refused(error, f"fetching what {session} left")
             return None
         self._fetch_seconds = time.monotonic() - begun
-        seen = observe(place, find_record(place, session), status, stop, runner.log(handle))
+        log = b"".join(Follower(runner, handle).rest())
+        seen = observe(place, find_record(place, session), status, stop, log)
         self._tell(seen, status)
         return seen
 
