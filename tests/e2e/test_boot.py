@@ -74,7 +74,7 @@ def test_the_second_session_resumes_where_the_first_ended(toy: Machine) -> None:
 @pytest.mark.parametrize("damage", ["missing", "flipped", pytest.param("cut", marks=pytest.mark.slow)])
 def test_a_promised_checkpoint_that_is_not_there_is_no_start_from_zero(toy: Machine, damage: str) -> None:
     toy.carry(toy.run(max_steps=100))
-    path = toy.packs["x.ckpt"]
+    (path,) = toy.packs.values()
     data = bytearray(path.read_bytes())
     data[2000] ^= 4
     if damage == "missing":

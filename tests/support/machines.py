@@ -11,7 +11,7 @@ from typing import Any
 from ckptsync.core import heads, names, sets
 from ckptsync.core.layout import SESSION_INFO_NAME, TrainingTree
 from ckptsync.core.manifest import Manifest, Origin
-from ckptsync.core.pack import write_pack
+from ckptsync.core.pack import PACK_SUFFIX, write_pack
 from ckptsync.core.session import SavePolicy, ScenarioSpec, SessionSpec, read_session_info
 from ckptsync.runners.bundle import build_bundle
 from support.toysets import LINEAGE
@@ -72,8 +72,10 @@ class Machine:
         assert head is not None
         manifest = sets.read_manifest(session.tree.checkpoints / (head.stem + names.MANIFEST_SUFFIX))
         files = [*(entry.path for entry in manifest.files), head.stem + names.MANIFEST_SUFFIX]
-        self.packs[f"{scenario}.ckpt"] = self.root / f"{scenario}.ckpt"
-        write_pack(self.packs[f"{scenario}.ckpt"], {name: session.tree.checkpoints / name for name in files})
+        self.packs = {name: path for name, path in self.packs.items() if not name.startswith(f"{scenario}_")}
+        pack = self.root / (head.stem + PACK_SUFFIX)
+        write_pack(pack, {name: session.tree.checkpoints / name for name in files})
+        self.packs[pack.name] = pack
         self.heads = {**self.heads, scenario: Origin(manifest.session, manifest.num_timesteps, manifest.digest)}
         return manifest
 

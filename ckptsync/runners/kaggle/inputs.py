@@ -97,7 +97,7 @@ class Carrier:
         if not submission.inputs:
             return Carried()
         carrier = self._settings.carrier
-        if carrier != "dataset":
+        if carrier != "dataset" and any(map(_is_set, submission.inputs)):  # code alone is in nobody's output
             obstacle = self._obstacle(submission, owner, slug, newest)
             if not obstacle:
                 other = {name: path for name, path in submission.inputs.items() if not _is_set(name)}
