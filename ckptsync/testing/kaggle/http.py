@@ -141,7 +141,10 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             self._pause(self.server.world.settings.latency_seconds)
             response = self._fail_before(request.fault) or self.server.answer(request, call)
-            self._finish(response, request.fault, call)
+            try:
+                self._finish(response, request.fault, call)
+            finally:
+                response.close()
             body.drain()
         except (_Cut, ConnectionError):
             self.close_connection = True
@@ -203,20 +206,16 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, response: Response, limit: int | None, call: Call, *, first_only: bool) -> None:
         rate = self.server.world.settings.bytes_per_second
-        try:
-            for piece in response.pieces(CHUNK if not rate else max(min(int(rate / 20), CHUNK), 1)):
-                part = piece if limit is None else piece[: limit - call.sent]
-                self.wfile.write(part)
-                if not isinstance(response.body, bytes):
-                    self.wfile.flush()  # a live stream
-                call.sent += len(part)
-                if rate:
-                    self._pause(len(part) / rate)
-                if first_only or len(part) < len(piece):
-                    return
-        finally:
-            if response.file is not None:
-                response.file.close()
+        for piece in response.pieces(CHUNK if not rate else max(min(int(rate / 20), CHUNK), 1)):
+            part = piece if limit is None else piece[: limit - call.sent]
+            self.wfile.write(part)
+            call.sent += len(part)
+            if rate or response.live:
+                self.wfile.flush()
+            if rate:
+                self._pause(len(part) / rate)
+            if first_only or len(part) < len(piece):
+                return
 
     def _pause(self, seconds: float) -> None:
         if seconds > 0 and self.server.world.closing.wait(seconds):

@@ -54,8 +54,10 @@ class Response:
 
     Args:
         status: the HTTP status.
-        body: bytes, or an open file and where to read in it, or pieces of unknown length.
+        body: bytes, or pieces that come one by one.
         headers: beside Content-Length, Date and the like.
+        file: in place of a body, an open file; its bytes from `offset` on are sent.
+        length: how many bytes there are in a file, or in pieces where that is known beforehand.
     """
 
     status: int = 200
@@ -81,6 +83,16 @@ class Response:
         if self.length is not None:
             return self.length
         return len(self.body) if isinstance(self.body, bytes) else None
+
+    @property
+    def live(self) -> bool:
+        """Whether its pieces come one by one, and each is to be sent when it has come."""
+        return not isinstance(self.body, bytes)
+
+    def close(self) -> None:
+        """Let go of its file."""
+        if self.file is not None:
+            self.file.close()
 
     def pieces(self, size: int = CHUNK) -> Iterator[bytes]:
         """Yield the body."""

@@ -12,7 +12,7 @@ from .downloads import StoredFile, write_zip
 from .settings import Settings
 
 # What Kaggle itself puts beside a kernel's outputs
-_OWN_FILES = ("__results__.html", "__output__.json", "custom.css")
+_OWN_FILES = ("__script__.ipynb", "__results__.html", "__output__.json", "custom.css")
 
 
 @dataclass(frozen=True)

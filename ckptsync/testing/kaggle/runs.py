@@ -241,7 +241,7 @@ class Run:
                     self.log.flush(self._world.scaled(started))
                 if self._cancelled.is_set() and stop_at == math.inf:
                     stop_at = time.monotonic() + self._world.settings.cancel_grace_seconds
-                    os.killpg(process.pid, signal.Signals[self._world.settings.cancel_signal])
+                    process.send_signal(signal.Signals[self._world.settings.cancel_signal])  # as to a container
                 timed_out |= self._world.scaled(started) >= self._limit_seconds
                 if timed_out or time.monotonic() >= stop_at or self._killed:
                     self._kill_processes()

@@ -33,7 +33,8 @@ class Settings:
         kernel_mount: what a kernel source gives: its last complete run's `files`, one `_output_.zip`, or its `code`.
         limit_keeps_outputs, cancel_keeps_outputs: whether a run that was stopped leaves what it had written.
         crash_says_complete: a script that fails ends as COMPLETE.
-        cancel_signal: what a cancelled script is sent first; cancel_grace_seconds: before it is killed.
+        cancel_signal: what a cancelled script is sent first, it alone and none of its children;
+            cancel_grace_seconds: how long until all of them are killed.
         saving_seconds: how long an ended script is still RUNNING (or CANCEL_REQUESTED) while outputs are saved;
             its listing grows meanwhile only when it was cancelled.
         listing_seconds: how long the listing still grows after the run has its last status.

@@ -274,7 +274,7 @@ def test_both_layouts_of_inputs(client: RawClient, service: KaggleService, layou
     }
 
 
-_KERNEL_FILES = ["__output__.json", "__results__.html", "__script__.py", "custom.css", "left.txt"]
+_KERNEL_FILES = ["__output__.json", "__results__.html", "__script__.ipynb", "__script__.py", "custom.css", "left.txt"]
 _SHOW = (
     "import json, os\nroot = os.environ['CKPTSYNC_INPUT_DIR']\n"
     "print(json.dumps({os.path.relpath(p, root): sorted(f) for p, d, f in os.walk(root) if not d}, sort_keys=True))"
@@ -285,7 +285,7 @@ _SHOW = (
     ("mount", "files"),
     [
         ("files", _KERNEL_FILES),
-        ("zip", [*_KERNEL_FILES[:2], "__script__.py", "_output_.zip", "custom.css"]),
+        ("zip", [*_KERNEL_FILES[:-1], "_output_.zip"]),
         ("code", ["__script__.py"]),
     ],
 )
