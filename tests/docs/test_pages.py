@@ -21,6 +21,7 @@ from ckptsync.core.session import SavePolicy
 from ckptsync.project import config
 from ckptsync.project.config import RunConfig
 from ckptsync.project.ledger import EVENTS, LedgerEntry
+from ckptsync.runners.kaggle.settings import CARRIERS
 from ckptsync.runners.local_folder import LocalFolder
 from ckptsync.sync.report import VERIFY_SCHEMA, CheckpointReport, VerifyReport
 from ckptsync.sync.runners import runner_for
@@ -58,12 +59,19 @@ def test_every_configuration_key_is_described() -> None:
     assert set(_named(CONFIGURATION, "Trust")) == set(config._TRUST)
 
 
-def test_every_setting_of_the_local_runner_is_described(tmp_path: Path) -> None:
-    (tmp_path / "ckptsync.toml").write_text("[runs.some]\n[runners.local]\nqqqqqqqqqq = 1\n")
+@pytest.mark.parametrize("name", ["local", "kaggle"])
+def test_every_setting_of_a_runner_is_described(tmp_path: Path, name: str) -> None:
+    (tmp_path / "ckptsync.toml").write_text(f"[runs.some]\n[runners.{name}]\nqqqqqqqqqq = 1\n")
     with pytest.raises(ConfigError) as refused:
-        runner_for(config.load_project(tmp_path, environ={}), "local")
+        runner_for(config.load_project(tmp_path, environ={}), name)
     known = (refused.value.hint or "").removeprefix("known are: ").split(", ")
-    assert _named(CONFIGURATION, "Runners") == sorted(known, reverse=True)
+    settings = _tables(CONFIGURATION, f"The runner `{name}`")[0]
+    assert sorted(key for row in settings for key in pages.inline_code(row[0])) == known
+
+
+def test_every_carrier_is_described() -> None:
+    carriers = _tables(CONFIGURATION, "The runner `kaggle`")[1]
+    assert {row[0].strip('`"') for row in carriers} == set(CARRIERS)
 
 
 def test_expected_keys_are_described() -> None:
@@ -130,13 +138,14 @@ def test_a_run_has_no_field_that_no_key_sets() -> None:
 
 
 def test_every_environment_variable_is_described_and_exists() -> None:
-    inside = {
+    used = {
         found
         for source in (pages.ROOT / "ckptsync").rglob("*.py")
         for found in re.findall(r"\"(CKPTSYNC_[A-Z_]+)\"", source.read_text("utf-8"))
     } - {config.ENVIRONMENT_PREFIX}
-    assert set(_named(CONFIGURATION, "Environment variables inside a session")) == inside
-    known = inside | {config.ENVIRONMENT_PREFIX + key.upper() for key in (*config._SCALARS, *config._SAVE)}
+    described = {*_named(CONFIGURATION, "Environment variables inside a session"), *_named(CONFIGURATION, "Runners")}
+    assert {name for name in described if name.startswith(config.ENVIRONMENT_PREFIX)} == used
+    known = used | {config.ENVIRONMENT_PREFIX + key.upper() for key in (*config._SCALARS, *config._SAVE)}
     for page in pages.pages():
         assert set(re.findall(r"CKPTSYNC_[A-Z_]*[A-Z]", pages.read(page))) <= known, page
 
