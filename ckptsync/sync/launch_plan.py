@@ -18,7 +18,7 @@ from ..project.lineage import SessionRecord, next_generation, next_lineage, next
 from .beginning import Beginning, choose_beginning
 from .ledgers import known_records
 from .room import ScenarioRoom, rooms
-from .runners import runner_for
+from .runners import runner_for, within_limits
 
 if TYPE_CHECKING:
     from ..runners.bundle import Bundle
@@ -133,6 +133,7 @@ def plan(project: Project, run: RunConfig, options: LaunchOptions) -> LaunchPlan
     """
     name = options.runner or run.runner
     runner_for(project, name, run.name)  # a wrong name is told before anything is planned
+    run = within_limits(project, run, name)
     _refuse_unreachable_code(project, run, name)
     every = known_records(project)
     found = [record for record in every if record.run == run.name]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from ..core.errors import ConfigError, UsageError
 from ..project import values
-from ..project.config import Project
+from ..project.config import Project, RunConfig
 from ..runners.base import Runner
-from ..runners.kaggle.settings import KaggleSettings
+from ..runners.kaggle.settings import OUTPUT_BYTES, KaggleSettings
 from .contact import own_settings
 
 Factory = Callable[[Project, Mapping[str, Any]], Runner]
@@ -79,6 +80,24 @@ def _kaggle(project: Project, settings: Mapping[str, Any]) -> Runner:
 
 # name -> how to make it from the project and its settings in [runners.<name>]
 RUNNERS: dict[str, Factory] = {"local": _local, "kaggle": _kaggle}
+
+
+def within_limits(project: Project, run: RunConfig, name: str) -> RunConfig:
+    """Return a run with the limits of a runner where it has none of its own, so that its sessions stop before them.
+
+    Args:
+        project: the project.
+        run: the run.
+        name: the runner, which was made from the same settings before.
+    """
+    if name != "kaggle":
+        return run  # nothing is known of others without asking them
+    settings = kaggle_settings(project, own_settings(project.runner_settings(name, run.name)))
+    return replace(
+        run,
+        budget_seconds=min(run.budget_seconds or settings.session_seconds, settings.session_seconds),
+        max_output_bytes=run.max_output_bytes or OUTPUT_BYTES,
+    )
 
 
 def runner_for(project: Project, name: str, run: str | None = None) -> Runner:

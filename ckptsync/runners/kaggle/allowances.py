@@ -5,16 +5,12 @@ from __future__ import annotations
 from ...core.errors import CkptsyncError, LimitError
 from ..base import Allowance, Limits
 from .client import KaggleClient
-from .settings import KaggleSettings
-
-SESSION_SECONDS = {"cpu": 12 * 3600.0, "gpu": 12 * 3600.0, "tpu": 9 * 3600.0}
-OUTPUT_BYTES = 20 * 10**9
+from .settings import OUTPUT_BYTES, KaggleSettings
 
 
 def limits(client: KaggleClient, settings: KaggleSettings) -> Limits:
     """Return what is allowed now; sessions may be configured to be shorter."""
-    longest = SESSION_SECONDS[settings.machine]
-    return Limits(min(longest, settings.budget_seconds or longest), OUTPUT_BYTES, client.quota())
+    return Limits(settings.session_seconds, OUTPUT_BYTES, client.quota())
 
 
 def require_quota(client: KaggleClient, settings: KaggleSettings) -> None:

@@ -17,6 +17,9 @@ TPU_SHAPES: Final = ("Tpu",)
 MIN_SLUG = 5
 MAX_SLUG = 50
 _INPUTS = "-inputs"
+# What the service allows, by kind of machine; it says so nowhere
+SESSION_SECONDS = {"cpu": 12 * 3600.0, "gpu": 12 * 3600.0, "tpu": 9 * 3600.0}
+OUTPUT_BYTES = 20 * 10**9
 _OWNER = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,62}[A-Za-z0-9])?", re.ASCII)
 _SLUG = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*", re.ASCII)
 _REFERENCE = re.compile(r"[A-Za-z0-9_-]+(?:/[A-Za-z0-9_.-]+)+", re.ASCII)
@@ -87,6 +90,12 @@ class KaggleSettings:
         if self.accelerator == "gpu" or self.accelerator.startswith(GPU_SHAPES):
             return "gpu"
         return "tpu" if self.accelerator == "tpu" or self.accelerator.startswith(TPU_SHAPES) else "cpu"
+
+    @property
+    def session_seconds(self) -> float:
+        """The longest that a session may run: what the service allows, or less where that is configured."""
+        longest = SESSION_SECONDS[self.machine]
+        return min(longest, self.budget_seconds or longest)
 
     @property
     def machine_shape(self) -> str | None:
