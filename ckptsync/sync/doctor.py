@@ -14,6 +14,7 @@ from ..core.errors import CkptsyncError, ExitCode
 from ..core.units import size_text
 from ..project.config import Project, RunConfig
 from ..project.lineage import unsettled
+from ..runners.packages import load_package
 from .ledgers import known_records
 from .room import rooms
 from .runners import runner_for
@@ -70,7 +71,7 @@ def doctor(project: Project | None, *, folder: Path | None = None) -> DoctorRepo
         folder: where files would be written outside a project; the current folder when None.
     """
     place = project.root if project is not None else folder or Path.cwd()
-    checks = [_python(), *_libraries(), _disk(place), _room(place)]
+    checks = [_python(), *_libraries(project), _disk(place), _room(place)]
     if project is None:
         checks.append(Check("project", False, f"no ckptsync.toml in {place}", "ckptsync init"))
     else:
@@ -85,11 +86,17 @@ def _python() -> Check:
     )
 
 
-def _libraries() -> Iterator[Check]:
+def _libraries(project: Project | None) -> Iterator[Check]:
     here = installed_versions()
-    for name, needed in (("torch", "train on this machine"), ("stable_baselines3", "train on this machine")):
-        fix = "" if name in here else f"pip install 'ckptsync[train]' to {needed}; nothing else needs it"
-        yield Check(name, name in here, here.get(name, "not installed"), fix)
+    needed = project is None or any(run.runner == "local" for run in project.runs.values())
+    for name in ("torch", "stable_baselines3"):
+        if name in here:
+            yield Check(name, True, here[name])
+        elif needed:
+            fix = "pip install 'ckptsync[train]' to train on this machine; nothing else needs it"
+            yield Check(name, False, "not installed", fix)
+        else:
+            yield Check(name, True, "not installed: no run trains on this machine")
 
 
 def _disk(place: Path) -> Check:
@@ -115,6 +122,7 @@ def _project(project: Project) -> Iterator[Check]:
         yield from _kaggle(project)
     for run in project.runs.values():
         yield _kernel(project, run)
+        yield _guarded(f"packages of {run.name}", lambda run=run: _packages(project, run))  # type: ignore[misc]
         yield _guarded(f"runner of {run.name}", lambda run=run: _runner(project, run))  # type: ignore[misc]
         yield _guarded(f"tree of {run.name}", lambda run=run: _tree(project, run))  # type: ignore[misc]
         yield _guarded(f"room for {run.name}", lambda run=run: _room_for(project, run))  # type: ignore[misc]
@@ -140,6 +148,12 @@ def _kernel(project: Project, run: RunConfig) -> Check:
     script = project.kernel_folder(run) / run.script
     fix = "" if script.is_file() else f"write it, or change 'kernel' and 'script' of run {run.name}"
     return Check(f"kernel of {run.name}", script.is_file(), str(script), fix)
+
+
+def _packages(project: Project, run: RunConfig) -> Check:
+    found = [load_package(name, project.layout.cache) for name in run.packages]
+    said = ", ".join(f"{package.name} {package.version}" for package in found)
+    return Check(f"packages of {run.name}", True, f"{said} in the script" if said else "none travel in the script")
 
 
 def _runner(project: Project, run: RunConfig) -> Check:

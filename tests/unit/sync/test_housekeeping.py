@@ -155,6 +155,20 @@ def test_doctor_says_what_to_do(bench, tmp_path: Path):
     assert all(check.fix for check in bad.values())
 
 
+def test_doctor_asks_for_torch_only_where_something_trains(bench, monkeypatch):
+    monkeypatch.setattr(doctor, "installed_versions", dict)
+    assert {"torch", "stable_baselines3"} <= {c.name for c in doctor.doctor(bench.project).checks if c.ok}
+    bench.reload(CONFIG.replace('runner = "scripted"', 'runner = "local"'))
+    checks = {check.name: check for check in doctor.doctor(bench.project).checks}
+    assert not checks["torch"].ok and "ckptsync[train]" in checks["torch"].fix
+
+
+def test_doctor_looks_for_packages_that_travel(bench):
+    bench.reload(CONFIG.replace("packages = []", 'packages = ["not_here"]'))
+    checks = {check.name: check for check in doctor.doctor(bench.project).checks}
+    assert not checks["packages of a"].ok and "pip download" in checks["packages of a"].fix
+
+
 def test_cancel_finds_a_session_whose_start_was_not_written_down(bench):
     bench.runner.script = Script(state=SessionState.RUNNING)
     plan = launch.plan(bench.project, bench.run, LaunchOptions())
