@@ -120,18 +120,16 @@ def test_every_status(client: Any, service: KaggleService) -> None:
     push(client, "")
     assert status() is KernelWorkerStatus.QUEUED
     service.settings.queued_seconds = 0
-    service.settings.saving_seconds = 0.5
-    push(client, "import time; time.sleep(60)")
-    while status() is KernelWorkerStatus.QUEUED:
+    push(client, "import signal, time; signal.signal(15, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)")
+    run = service.run("tester/a-kernel")
+    while "deaf" not in run.log.text():
         time.sleep(0.01)
     assert status() is KernelWorkerStatus.RUNNING
-    number = service.run("tester/a-kernel").number
-    cancelled = api.cancel_kernel_session(fill(ApiCancelKernelSessionRequest, kernel_session_id=number))
+    cancelled = api.cancel_kernel_session(fill(ApiCancelKernelSessionRequest, kernel_session_id=run.number))
     assert cancelled.error_message == ""
     assert status() is KernelWorkerStatus.CANCEL_REQUESTED
-    assert service.run("tester/a-kernel").wait(10)
+    run.kill()
     assert status() is KernelWorkerStatus.CANCEL_ACKNOWLEDGED
-    service.settings.saving_seconds = 0
     push(client, "1/0")
     assert service.run("tester/a-kernel").wait(10)
     assert status() is KernelWorkerStatus.ERROR

@@ -146,7 +146,7 @@ class Pushing:
             for ref in request["kernelDataSources"]:
                 kernel = self._kernel(ref, account)
                 if kernel and (last := kernel.last_complete) and last.run:
-                    sources.append(Source("notebooks", kernel.owner, kernel.slug, tuple(last.run.files()), last.text))
+                    sources.append(Source("notebooks", kernel.owner, kernel.slug, tuple(last.run.left), last.text))
             sources += [Source("competitions", "", slug) for slug in request["competitionDataSources"]]
         lay_inputs(inputs, sources, self._world.settings)
 

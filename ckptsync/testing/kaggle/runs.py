@@ -126,10 +126,14 @@ class Run:
             return 0.0
         return ((self._ended or time.monotonic()) - self._started) * self._world.settings.time_scale
 
+    @property
+    def left(self) -> list[StoredFile]:
+        """All that it has left, listed or not; nothing before its end."""
+        return list(self.made_up.files) if self.made_up.files is not None else self._files
+
     def files(self) -> list[StoredFile]:
         """Return what is listed of its outputs now."""
-        found = list(self.made_up.files) if self.made_up.files is not None else self._files
-        return found[: math.ceil(len(found) * self._share_listed())]
+        return self.left[: math.ceil(len(self.left) * self._share_listed())]
 
     def stored_log(self) -> str:
         """Return the log as the API gives it: nothing before the end."""

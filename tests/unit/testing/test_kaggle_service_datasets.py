@@ -5,12 +5,16 @@ from __future__ import annotations
 import gzip
 import io
 import tarfile
+import time
 import zipfile
+from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from support.kaggle_raw import DATASETS, RawClient
 
 from ckptsync.testing.kaggle import KaggleService
+from ckptsync.testing.kaggle.dataset_records import DatasetVersion
 
 
 def zipped(files: dict[str, bytes]) -> bytes:
@@ -44,20 +48,30 @@ def test_a_dataset_and_its_versions(client: RawClient) -> None:
     assert client.dataset("GetDatasetStatus") == {"status": "READY"}
 
 
-def test_processing_passes_its_stages_in_order(client: RawClient, service: KaggleService) -> None:
+def test_processing_passes_its_stages_in_order(tmp_path: Path) -> None:
+    def status(passed: float) -> str:
+        started = time.monotonic() - passed
+        return DatasetVersion(1, tmp_path, datetime.now(UTC), started, seconds=1000, outcome="ready").status
+
+    assert [status(passed) for passed in (100, 300, 500, 700, 900, 1000)] == [
+        *("NOT_YET_PERSISTED", "BLOBS_RECEIVED", "BLOBS_DECOMPRESSED", "BLOBS_COPIED_TO_SDS"),
+        *("INDIVIDUAL_BLOBS_COMPRESSED", "READY"),
+    ]
+
+
+def test_until_a_version_is_ready_the_one_before_is_given(client: RawClient, service: KaggleService) -> None:
     client.create_dataset({"a.csv": b"1"})
-    service.settings.processing_seconds = 0.3
+    service.settings.processing_seconds = 60
     client.add_version({"a.csv": b"22"})
-    seen: list[str] = []
-    while (status := client.dataset("GetDatasetStatus")["status"]) != "READY":
-        if status not in seen:
-            seen.append(status)
-            assert client.dataset("GetDataset")["currentVersionNumber"] == 1
-            assert client.dataset_files() == {"a.csv": 1}
-    order = ["NOT_YET_PERSISTED", "BLOBS_RECEIVED", "BLOBS_DECOMPRESSED", "BLOBS_COPIED_TO_SDS"]
-    assert seen == [*order, "INDIVIDUAL_BLOBS_COMPRESSED"]
-    assert client.dataset("GetDataset")["currentVersionNumber"] == 2
-    assert client.dataset_files() == {"a.csv": 2}
+    assert client.dataset("GetDatasetStatus")["status"] == "NOT_YET_PERSISTED"
+    assert client.dataset("GetDataset")["currentVersionNumber"] == 1
+    assert client.dataset_files() == {"a.csv": 1}
+    service.settings.processing_seconds = 0.05
+    client.add_version({"a.csv": b"333"})
+    while client.dataset("GetDatasetStatus")["status"] != "READY":
+        time.sleep(0.01)
+    assert client.dataset("GetDataset")["currentVersionNumber"] == 3
+    assert client.dataset_files() == {"a.csv": 3}
 
 
 @pytest.mark.parametrize(("outcome", "status"), [("failed", "FAILED"), ("never", "INDIVIDUAL_BLOBS_COMPRESSED")])

@@ -295,6 +295,34 @@ def test_nothing_is_left_when_it_stops(tmp_path: Path) -> None:
         listing(clients[0])
 
 
+def test_all_faults_at_once_leave_the_service_sound(client: RawClient, service: KaggleService) -> None:
+    service.settings.stall_seconds = service.settings.slow_seconds = 0.01
+    url = file_url(client)
+    service.faults.rate(0.6, seed=5)
+    started = threading.Barrier(4)
+
+    def work() -> None:
+        mine = RawClient(service)
+        started.wait()
+        for number in range(40):
+            for ask in (mine.status, lambda: mine.download(url), lambda: mine.upload(b"x" * number), mine.outputs):
+                try:
+                    ask()
+                except (AssertionError, KeyError, TypeError, ValueError, requests.RequestException):
+                    pass  # what a client makes of a fault is its own affair
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(service.faults.fired) > len(Fault) // 2
+    service.faults.clear()
+    assert client.outputs() == {"file.bin": b"x" * 5000}
+    assert client.upload(b"x")
+    assert service.failures == []
+
+
 def _swallow(client: RawClient) -> None:
     with pytest.raises(requests.RequestException):
         listing(client)

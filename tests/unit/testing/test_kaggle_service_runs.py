@@ -158,26 +158,25 @@ def test_while_outputs_are_saved_the_run_goes_on(client: RawClient, service: Kag
 
 
 def test_the_listing_of_a_cancelled_run_grows(client: RawClient, service: KaggleService) -> None:
-    service.settings.saving_seconds = 0.5
-    client.push("for i in range(100): open(f'{i:03}', 'w').close()\n" + ENDLESS)
+    service.settings.saving_seconds = 60
+    client.push("for i in range(2000): open(f'{i:04}', 'w').close()\n" + ENDLESS)
     run = service.run("tester/a-kernel")
     wait_for_log(run)
     run.cancel()
-    seen = set()
-    while client.status() == "cancelRequested":
-        seen.add(len(run.files()))
-    assert len(seen) > 2
-    assert len(client.outputs(pageSize=200)) == 101
+    seen: set[int] = set()
+    while len(seen) < 3:
+        seen.add(len(client.of("ListKernelFiles", pageSize=200)["files"]))
+    assert client.status() == "cancelRequested"
+    assert 2001 not in seen
 
 
 def test_a_listing_may_be_late(client: RawClient, service: KaggleService) -> None:
-    service.settings.listing_seconds = 0.4
-    run = client.finish("for i in range(100): open(f'{i:03}', 'w').close()")
-    early = len(run.files())
+    service.settings.listing_seconds = 600
+    run = client.finish("for i in range(1000): open(f'{i:03}', 'w').close()")
     assert client.status() == "complete"
-    assert early < 100
+    assert len(run.files()) < 1000
     service.settings.listing_seconds = 0
-    assert len(run.files()) == 100
+    assert len(run.files()) == 1000
 
 
 def test_right_after_a_push_the_status_is_that_of_the_run_before(client: RawClient, service: KaggleService) -> None:
