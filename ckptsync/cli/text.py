@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from ..core.units import duration_text
+
 Role = Literal["good", "bad", "warn", "dim", "strong"]
 
 
@@ -80,16 +82,8 @@ def count(number: int, word: str, plural: str = "") -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Return seconds for people: 4.2 s, 12 min 5 s, 3 h 20 min; `-` when unknown."""
-    if seconds is None:
-        return "-"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min"
+    """Return seconds for people, as `duration_text` does; `-` when unknown."""
+    return "-" if seconds is None else duration_text(seconds)
 
 
 def value(item: Any) -> str:

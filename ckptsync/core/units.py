@@ -20,6 +20,17 @@ def size_text(size_bytes: int) -> str:
     return f"{amount:.1f} {unit}"
 
 
+def duration_text(seconds: float) -> str:
+    """Return seconds for people: 4.2 s, 12 min 5 s, 3 h 20 min."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min"
+
+
 def parse_size(text: str) -> int | None:
     """Return the bytes that a text such as 500MB, 2GB, 2GiB or 1000 means; None where it is no size."""
     match = _SIZE.fullmatch(text.strip())

@@ -83,6 +83,7 @@ class SessionRecord:
         undone: its restore was taken back.
         planned_at: when, for people.
         scenarios: what it did for each scenario.
+        discovered: it was planned elsewhere, and its runner's service told of it.
     """
 
     session: str
@@ -105,6 +106,12 @@ class SessionRecord:
     undone: bool = False
     planned_at: str = ""
     scenarios: Mapping[str, ScenarioRecord] = field(default_factory=dict)
+    discovered: bool = False
+
+    @property
+    def order(self) -> tuple[str, int]:
+        """Which of two sessions is the newer one, whichever was planned or started first."""
+        return (self.spec.lineage, self.spec.generation)
 
     @property
     def settled(self) -> bool:
@@ -113,7 +120,10 @@ class SessionRecord:
 
 
 def records(entries: Iterable[LedgerEntry], run: str | None = None) -> list[SessionRecord]:
-    """Return the sessions of a run (of all runs when None) in the order of planning."""
+    """Return the sessions of a run (of all runs when None) in the order of planning.
+
+    One that is planned again is another session: the first to be started has the id.
+    """
     found: dict[str, SessionRecord] = {}
     for entry in entries:
         if run is not None and entry.run != run:
@@ -128,6 +138,7 @@ def records(entries: Iterable[LedgerEntry], run: str | None = None) -> list[Sess
                 inputs=tuple(entry.fields["inputs"]),
                 fell_back=bool(entry.fields.get("fell_back")),
                 planned_at=entry.at,
+                discovered=bool(entry.fields.get("discovered")),
             )
         elif entry.session in found:
             record = found[entry.session]

@@ -166,6 +166,9 @@ def remembered_head(found: Sequence[SessionRecord], scenario: str) -> str | None
     for record in found:
         if record.spec.fresh:
             last = None
+        origin = record.spec.heads.get(scenario) if record.discovered else None
+        if origin is not None:  # whoever started it had that set
+            last = names.checkpoint_stem(scenario, origin.num_timesteps)
         if record.stage == "restoring" or record.receipt is None:
             continue
         moved = record.receipt["scenarios"].get(scenario)

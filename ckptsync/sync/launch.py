@@ -1,7 +1,8 @@
 """launch: fix a session in the ledger, hand it to its runner.
 
 The order makes repeating safe: the ledger has the session's id, generation and inputs before anything
-is sent; the runner is asked whether it knows that very submission before it is given it.
+is sent; the runner is asked whether it knows that very submission before it is given it, and a service
+also whether it knows another one of that name.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..core import fsio, heads
+from ..core import fsio, heads, sets
 from ..core.errors import CkptsyncError, LockedError
 from ..core.layout import TrainingTree
 from ..project.config import Project, RunConfig
 from ..project.lineage import SessionRecord, next_session
-from ..runners.base import Runner, SessionHandle, Submission
+from ..runners.base import RemoteRunner, Runner, SessionHandle, SessionState, Submission
 from .beginning import Beginning
+from .discovery import discover
 from .fresh import begin_lineage
 from .launch_plan import LaunchOptions, LaunchPlan, bundle, input_json, passed_over, plan
 from .ledgers import find_record, known_records, open_ledger
@@ -24,7 +26,7 @@ from .packing import staging, write_packs
 from .quarantine import move_to_quarantine
 from .reporting import Reporter
 from .runners import runner_for
-from .treework import head_in_file, renew_exports
+from .treework import head_in_file, renew_exports, sealed
 
 if TYPE_CHECKING:
     from ..runners.bundle import Bundle
@@ -112,12 +114,20 @@ def submit(
 
     Returns:
         The handle, or None when it was never started and its inputs are gone: then it is closed.
+
+    Raises:
+        LockedError: another machine's session came first; the ledger has that one now.
+        LimitError: the runner takes no session now.
     """
     run = project.run(record.run)
     ledger = open_ledger(project)
     runner = runner_for(project, record.runner, record.run)
-    bare = Submission(record.session, record.spec.generation, b"")
-    handle = runner.find(bare)
+    if isinstance(runner, RemoteRunner):
+        discover(project, run, record.runner, reporter)
+        record = _still_ours(find_record(project, record.session))
+        handle = SessionHandle.from_json(record.handle) if record.handle is not None else None
+    else:
+        handle = runner.find(Submission(record.session, record.spec.generation, b""))
     if handle is None:
         if record.spec.fresh:
             begin_lineage(project, run, record, reporter)
@@ -128,8 +138,9 @@ def submit(
             )
             reporter.warn(f"{record.session} was planned and never started; its inputs are gone, so it is closed")
             return None
-        handle = _start_with(runner, project, run, record, packs, code or bundle(project, run, record.spec))
-    ledger.append("started", run=run.name, session=record.session, handle=handle.to_json())
+        handle = _start_with(runner, project, run, record, packs, code or bundle(project, run, record.spec), reporter)
+    if record.handle is None:
+        ledger.append("started", run=run.name, session=record.session, handle=handle.to_json())
     fsio.remove_folder(staging(project, record.session))
     return handle
 
@@ -141,6 +152,7 @@ def _start_with(
     record: SessionRecord,
     packs: Mapping[str, Path],
     code: Bundle,
+    reporter: Reporter,
 ) -> SessionHandle:
     submission = Submission(
         session=record.session,
@@ -149,5 +161,36 @@ def _start_with(
         inputs={**packs, **code.inputs},
         budget_seconds=record.spec.budget_seconds,
         title=f"ckptsync {record.session}",
+        previous=None if code.inputs else _holder(project, record),
     )
-    return runner.start(submission)
+    try:
+        return runner.start(submission)
+    except LockedError as error:
+        if not isinstance(runner, RemoteRunner):
+            raise
+        discover(project, run, record.runner, reporter)
+        if _still_ours(find_record(project, record.session)).handle is None:  # it lost to one with another number
+            open_ledger(project).append("closed", run=run.name, session=record.session, reason=error.message)
+        raise
+
+
+def _still_ours(record: SessionRecord) -> SessionRecord:
+    if record.discovered:
+        raise LockedError(
+            f"another machine has started {record.session} first, on {record.runner}",
+            hint=f"'ckptsync wait {record.run}' goes on with that one",
+        )
+    return record
+
+
+def _holder(project: Project, record: SessionRecord) -> SessionHandle | None:
+    """Return the session whose own outputs hold all that this one is promised, where a runner may mount just that."""
+    earlier = [r for r in known_records(project, record.run) if r.runner == record.runner and r.handle is not None]
+    last = max(earlier, key=lambda r: r.order, default=None)
+    if last is None or last.handle is None or last.state != SessionState.COMPLETE or not record.inputs:
+        return None
+    left = TrainingTree(project.layout.results(last.session) / last.spec.tree)
+    holds = sealed(sets.scan(left.checkpoints))
+    if any(promised["digest"] not in holds for promised in record.inputs):
+        return None
+    return SessionHandle.from_json(last.handle)

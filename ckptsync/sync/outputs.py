@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..core import heads, sets
 from ..core.errors import NothingFoundError
-from ..core.findings import Finding, Severity, Verdict, blocker, worst
+from ..core.findings import Finding, Severity, Verdict, worst
 from ..core.heads import Best
 from ..core.layout import TrainingTree
 from ..core.manifest import Manifest
@@ -18,6 +18,7 @@ from ..project.lineage import SessionRecord
 from .downloads import Downloads
 from .expectation import expectation
 from .judge import Terms, judge_set
+from .makers import Makers
 from .report import CheckpointReport
 
 
@@ -97,16 +98,16 @@ def judge_outputs(project: Project, run: RunConfig, record: SessionRecord) -> Ou
         raise NothingFoundError(f"nothing of {record.session} was fetched", hint=f"ckptsync fetch {record.session}")
     tree = TrainingTree(folder / record.spec.tree)
     stored = sets.scan(tree.checkpoints)
-    given = {item["digest"] for item in record.inputs}
+    makers = Makers.of(project, record)
     downloads = Downloads(project.layout.session(record.session) / "downloads.json", folder)
     scenarios: dict[str, list[Candidate]] = {}
     for scenario in dict.fromkeys(s.scenario for s in stored):
         fit = expectation(project, run, scenario)
         terms = Terms(fit.signature, fit.source, own=True, trusted=project.trusted, proved=downloads.digest)
-        made = [s for s in stored if s.scenario == scenario and not _given(s, given) and _is_sealed(s)]
+        made = [s for s in stored if s.scenario == scenario and not makers.given(s.manifest) and _is_sealed(s)]
         made.sort(key=lambda s: s.num_timesteps, reverse=True)
         best = _best(tree, scenario)
-        candidates = [_judge(run, record, s, terms, fit.findings, best) for s in made]
+        candidates = [_judge(makers, s, terms, fit.findings, best) for s in made]
         if candidates:
             scenarios[scenario] = candidates
     unsealed = [s for s in stored if s.state is SetState.UNSEALED]
@@ -114,65 +115,23 @@ def judge_outputs(project: Project, run: RunConfig, record: SessionRecord) -> Ou
     return Outputs(scenarios, stored, unsealed, torn)
 
 
-def _given(stored: StoredSet, given: set[str]) -> bool:
-    return stored.manifest is not None and stored.manifest.digest in given
-
-
 def _is_sealed(stored: StoredSet) -> bool:
     return stored.state in (SetState.SEALED, SetState.CORRUPT)
 
 
 def _judge(
-    run: RunConfig,
-    record: SessionRecord,
+    makers: Makers,
     stored: StoredSet,
     terms: Terms,
     doubts: Sequence[Finding],
     best: Best | None,
 ) -> Candidate:
-    foreign = _foreign(record, stored)
+    foreign = makers.foreign(stored)
     if foreign is not None:
         return Candidate(stored, (foreign,))
     report = judge_set(stored, terms)
     blocking = [finding for finding in [*report.findings, *doubts] if finding.severity is Severity.BLOCKER]
     return Candidate(stored, tuple(blocking), report, best)
-
-
-def foreign_findings(record: SessionRecord, folder: Path, manifest: Manifest | None) -> tuple[Finding, ...]:
-    """Say of a set among a session's outputs what `restore` says: whether the session can have made it.
-
-    Args:
-        record: the session.
-        folder: where the set lies.
-        manifest: its seal; one that the session was given is no output.
-    """
-    if manifest is None or manifest.digest in {item["digest"] for item in record.inputs}:
-        return ()
-    stored = StoredSet(folder, manifest.stem, manifest.scenario, manifest.num_timesteps, SetState.SEALED, manifest)
-    found = _foreign(record, stored)
-    return (found,) if found is not None else ()
-
-
-def _foreign(record: SessionRecord, stored: StoredSet) -> Finding | None:
-    """Refuse a set that the session cannot have made: it would become the head of a chain that it is no part of."""
-    manifest, spec = stored.manifest, record.spec
-    if manifest is None:
-        return None
-    hint = "the ledger launched the session with other words; the set was made elsewhere"
-    if stored.scenario not in {scenario.name for scenario in spec.scenarios}:
-        names = [scenario.name for scenario in spec.scenarios]
-        return blocker("lineage.foreign", stored.stem, names, stored.scenario, hint)
-    expected = {"session": spec.session, "lineage": spec.lineage, "generation": spec.generation}
-    actual = {"session": manifest.session, "lineage": manifest.lineage, "generation": manifest.generation}
-    if actual != expected:
-        return blocker("lineage.foreign", stored.stem, expected, actual, hint)
-    origin, told = manifest.resumed_from, spec.heads.get(stored.scenario)
-    if origin is not None and origin.session == spec.session:
-        return None  # the script began the scenario twice, the second time from the session's own set
-    begun = origin.digest if origin is not None else None
-    if begun != (told.digest if told is not None else None):
-        return blocker("lineage.foreign", stored.stem, told.digest if told is not None else None, begun, hint)
-    return None
 
 
 def _best(tree: TrainingTree, scenario: str) -> Best | None:

@@ -1,95 +1,27 @@
-"""The whole trip: launch, wait, fetch, verify, restore. Each stage takes what the one before gave.
-
-A session that a crashed or interrupted command left at any stage is carried on from there; the ledger
-says where that is. No stage holds the project's lock while it waits.
-"""
+"""The whole trip: launch, wait, fetch, verify, restore; or going on with a session that is on its way already."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-from ..core.errors import ExitCode, LockedError, NothingFoundError
-from ..core.findings import Verdict
+from ..core.errors import ExitCode, NothingFoundError
 from ..project.config import Project, RunConfig
-from ..project.lineage import SessionRecord, unsettled
-from ..runners.base import SessionState, SessionStatus
-from .fetch import fetch
-from .launch import LaunchOptions, LaunchPlan, fix, plan, submit
-from .ledgers import find_record, known_records, open_ledger
-from .outcome import Ending, next_command, outcome
-from .outputs import Outputs, judge_outputs
-from .receipts import RestoreReceipt
+from ..project.lineage import unsettled
+from .catch_up import catch_up, running_elsewhere
+from .launch import LaunchOptions, fix, plan
+from .ledgers import known_records
 from .reporting import Reporter
-from .restore import apply, keep_verdicts
-from .restore_plan import plan_restore
-from .wait import wait
+from .trip import LAUNCH_SCHEMA, Manner, RoundTrip, carry_on
 
-if TYPE_CHECKING:
-    from ..runners.bundle import Bundle
-
-LAUNCH_SCHEMA = "ckptsync.launch/1"
-_STEPS_LEFT = 8  # no session has more stages than this
-# stage -> how a session is left by Ctrl-C
-_LEFT_AT = {
-    "planned": "it is planned, and has perhaps not started yet",
-    "started": "it runs on by itself",
-    "finished": "it has ended, and what it made is not all fetched yet",
-    "fetched": "what it made is fetched, and not verified yet",
-    "verified": "what it made is verified, and not restored yet",
-    "restoring": "what it made is restored in part",
-    "restored": "what it made is restored",
-    "closed": "it left nothing to restore",
-}
-
-
-@dataclass(frozen=True)
-class RoundTrip:
-    """How a trip ended.
-
-    Args:
-        run: the run.
-        exit_code: of the command.
-        message: one sentence for people; after a refusal, what was refused in the lines behind it.
-        session: the session; None when none was needed.
-        status: what the runner said at the end, or None.
-        verdict: of the session's outputs, or None.
-        receipt: of the restore, or None.
-        plan: what was launched; None when an earlier session was carried on.
-        next_command: what to type next.
-        ending: in which way the session ended; None when it has not.
-    """
-
-    run: str
-    exit_code: int
-    message: str
-    session: str | None = None
-    status: SessionStatus | None = None
-    verdict: Verdict | None = None
-    receipt: RestoreReceipt | None = None
-    plan: LaunchPlan | None = None
-    next_command: str = ""
-    ending: Ending | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the JSON object of the command."""
-        status = self.status
-        return {
-            "schema": LAUNCH_SCHEMA,
-            "exit_code": self.exit_code,
-            "run": self.run,
-            "session": self.session,
-            "message": self.message,
-            "state": status.state.value if status is not None else None,
-            "verdict": self.verdict,
-            "receipt": self.receipt.to_json() if self.receipt is not None else None,
-            "next_command": self.next_command,
-        }
+__all__ = ["LAUNCH_SCHEMA", "RoundTrip", "launch_new", "resume_unfinished", "run"]
 
 
 def run(
-    project: Project, run: RunConfig, options: LaunchOptions, *, detach: bool = False, reporter: Reporter
+    project: Project,
+    run: RunConfig,
+    options: LaunchOptions,
+    *,
+    detach: bool = False,
+    when_possible: bool = False,
+    reporter: Reporter,
 ) -> RoundTrip:
     """Launch a session and bring home what it made; or carry on with one that is not settled.
 
@@ -98,18 +30,34 @@ def run(
         run: the run.
         options: of a new session; they do not count for one that is carried on.
         detach: return as soon as the session has started.
+        when_possible: wait where a quota or limit is only a matter of time.
         reporter: receives what happens.
 
     Raises:
+        LockedError: a session of the run that another machine started still runs.
+        LimitError: the runner takes no session now.
         CkptsyncError: as the stages say; what was reached is in the ledger, and running again goes on there.
     """
+    manner = Manner(detach=detach, when_possible=when_possible)
+    caught = catch_up(project, run, options.runner or run.runner, reporter=reporter)
+    if caught.running is not None:
+        raise running_elsewhere(caught.running, caught.status)
+    if caught.home is not None:
+        reporter.line(caught.home.message)
     left = unsettled(known_records(project, run.name))
     if left is not None:
         said = f"{left.session} is not settled ({left.stage}); going on with it instead of starting another"
         reporter.warn(said + (", so the options given count for nothing" if options != LaunchOptions() else ""))
-        result = _carry_on(project, run, left.session, detach=detach, reporter=reporter)
+        result = carry_on(project, run, left.session, manner, reporter=reporter)
         if result is not None:
             return result
+    return launch_new(project, run, options, manner, reporter=reporter)
+
+
+def launch_new(
+    project: Project, run: RunConfig, options: LaunchOptions, manner: Manner, *, reporter: Reporter
+) -> RoundTrip:
+    """Plan a session and start it; every other one of the run is settled."""
     launch_plan = plan(project, run, options)
     for note in launch_plan.notes:
         reporter.warn(note)
@@ -126,148 +74,35 @@ def run(
         where = f"goes on from {begun[0]} ({begun[1]:,} steps)" if begun else "begins from zero"
         reporter.line(f"{launch_plan.spec.session}: {scenario} {where}")
     fix(project, launch_plan, reporter)
-    result = _carry_on(project, run, launch_plan.spec.session, detach=detach, reporter=reporter, plan=launch_plan)
+    result = carry_on(project, run, launch_plan.spec.session, manner, reporter=reporter, plan=launch_plan)
     if result is None:
         raise NothingFoundError(f"{launch_plan.spec.session} is gone", hint=f"ckptsync status {run.name}")
     return result
 
 
 def resume_unfinished(project: Project, run: RunConfig, *, reporter: Reporter) -> RoundTrip:
-    """Go on with the session of a run that is not settled, as `ckptsync wait` does.
+    """Go on with the session of a run that is not settled, as `ckptsync wait` does; also one of another machine.
 
     Raises:
         NothingFoundError: there is none.
     """
     left = unsettled(known_records(project, run.name))
-    result = _carry_on(project, run, left.session, detach=False, reporter=reporter) if left is not None else None
+    if left is not None and not left.discovered and left.stage != "planned":
+        result = carry_on(project, run, left.session, Manner(), reporter=reporter)
+    else:
+        result = _bring_home(project, run, reporter)
     if result is None:
         raise NothingFoundError(f"run {run.name} has no session to wait for", hint=f"ckptsync launch {run.name}")
     return result
 
 
-@dataclass
-class _Trip:
-    """What is known of a session on its way home."""
-
-    project: Project
-    run: RunConfig
-    session: str
-    reporter: Reporter
-    code: Bundle | None = None
-    status: SessionStatus | None = None
-    outputs: Outputs | None = None
-    receipt: RestoreReceipt | None = None
-
-    @property
-    def record(self) -> SessionRecord:
-        """The session as the ledger has it now."""
-        return find_record(self.project, self.session)
-
-    def submit(self, record: SessionRecord) -> None:
-        submit(self.project, record, self.reporter, code=self.code)
-
-    def wait(self, record: SessionRecord) -> None:
-        self.status = wait(self.project, self.session, reporter=self.reporter)
-
-    def fetch(self, record: SessionRecord) -> None:
-        try:
-            fetch(self.project, self.session, self.reporter)
-        except NothingFoundError as error:
-            self.close(error.message)
-
-    def verify(self, record: SessionRecord) -> None:
-        self.outputs = judge_outputs(self.project, self.run, record)
-        for plain in self.outputs.unsealed:
-            self.reporter.warn(
-                f"{plain.model_path} has no seal, so it is not restored; 'ckptsync adopt' takes such files"
-            )
-        verdict = self.outputs.verdict
-        if verdict is None:
-            self.close("it left no sealed checkpoint")
-            return
-        ledger = open_ledger(self.project)
-        ledger.append("verified", run=self.run.name, session=self.session, verdict=verdict.value)
-        count = sum(len(candidates) for candidates in self.outputs.scenarios.values())
-        self.reporter.line(f"[CHECKPOINT] verified {count} checkpoint(s): {verdict.value}")
-
-    def restore(self, record: SessionRecord) -> None:
-        begun = record.stage == "restoring"  # the first attempt was allowed to; its plan is in the ledger
-        restore_plan = plan_restore(
-            self.project, self.run, self.session, explicit=begun, outputs=None if begun else self.outputs
-        )
-        try:
-            self.receipt = apply(self.project, restore_plan, self.reporter)
-            keep_verdicts(self.project, restore_plan)
-        except LockedError as error:
-            if any(part.behind for part in restore_plan.scenarios.values()):
-                self.close(error.message)  # a branch: it stays in results, and does not stop the next launch
-            raise
-
-    def close(self, reason: str) -> None:
-        open_ledger(self.project).append("closed", run=self.run.name, session=self.session, reason=reason)
-
-
-_STAGES: Mapping[str, Callable[[_Trip, SessionRecord], None]] = {
-    "planned": _Trip.submit,
-    "started": _Trip.wait,
-    "finished": _Trip.fetch,
-    "fetched": _Trip.verify,
-    "verified": _Trip.restore,
-    "restoring": _Trip.restore,
-}
-
-
-def _carry_on(
-    project: Project,
-    run: RunConfig,
-    session: str,
-    *,
-    detach: bool,
-    reporter: Reporter,
-    plan: LaunchPlan | None = None,
-) -> RoundTrip | None:
-    """Take a session from where it is to its end; None when it was never started and is closed now."""
-    trip = _Trip(project, run, session, reporter, plan.code if plan is not None else None)
-    never_started = trip.record.stage == "planned"
-    come_back = f"ckptsync wait {run.name}"
-    try:
-        for _ in range(_STEPS_LEFT):
-            record = trip.record
-            if record.settled:
-                break
-            if detach and record.stage == "started":
-                open_ledger(project).append("detached", run=run.name, session=session)
-                message = f"{session} runs on {record.runner}; '{come_back}' brings home what it makes"
-                return RoundTrip(run.name, int(ExitCode.OK), message, session, plan=plan, next_command=come_back)
-            _STAGES[record.stage](trip, record)
-    except KeyboardInterrupt:
-        open_ledger(project).append("detached", run=run.name, session=session)
-        left = trip.record
-        if left.settled:
-            come_back = f"ckptsync launch {run.name}"
-        message = f"left {session}: {_LEFT_AT[left.stage]}; '{come_back}' goes on from here"
-        code = int(ExitCode.INTERRUPTED)
-        return RoundTrip(run.name, code, message, session, trip.status, plan=plan, next_command=come_back)
-    record = trip.record
-    if never_started and record.handle is None:
-        return None
-    return _ended(trip, record, plan)
-
-
-def _ended(trip: _Trip, record: SessionRecord, plan: LaunchPlan | None) -> RoundTrip:
-    receipt = trip.receipt
-    if receipt is None and record.receipt is not None and record.stage == "restored":
-        receipt = RestoreReceipt.from_json(record.receipt)
-    ended = outcome(record, receipt)
-    return RoundTrip(
-        run=trip.run.name,
-        exit_code=int(ended.exit_code),
-        message=ended.message,
-        session=record.session,
-        status=trip.status or SessionStatus(SessionState(record.state or "unknown"), record.message),
-        verdict=Verdict(record.verdict) if record.verdict is not None else None,
-        receipt=receipt,
-        plan=plan,
-        next_command=next_command(trip.run, record, receipt),
-        ending=ended.ending,
-    )
+def _bring_home(project: Project, run: RunConfig, reporter: Reporter) -> RoundTrip | None:
+    caught = catch_up(project, run, run.runner, reporter=reporter)
+    if caught.running is not None:
+        result = carry_on(project, run, caught.running.session, Manner(), reporter=reporter)
+        if result is None or result.exit_code == ExitCode.INTERRUPTED:
+            return result
+        catch_up(project, run, run.runner, reporter=reporter)  # those before it give way, or are needed
+        return result
+    left = unsettled(known_records(project, run.name))
+    return carry_on(project, run, left.session, Manner(), reporter=reporter) if left is not None else caught.home

@@ -92,12 +92,12 @@ def verify_path(
 def _refuse_foreign(project: Project, session: str, report: VerifyReport) -> VerifyReport:
     """Judge a session's outputs as `restore` does: a set that it cannot have made is none of its sets."""
     from .ledgers import find_record
-    from .outputs import foreign_findings
+    from .makers import Makers
 
-    record = find_record(project, session)
+    makers = Makers.of(project, find_record(project, session))
     judged = []
     for checkpoint in report.checkpoints:
-        if found := foreign_findings(record, checkpoint.path.parent, checkpoint.manifest):
+        if found := makers.findings(checkpoint.path.parent, checkpoint.manifest):
             checkpoint = replace(checkpoint, findings=(*checkpoint.findings, *found), verdict=Verdict.UNSAFE)
         judged.append(checkpoint)
     return replace(report, checkpoints=tuple(judged))

@@ -379,11 +379,11 @@ def test_quick_and_steps_reach_the_session(bench):
 
 
 STAGES = [
-    ("ckptsync.sync.roundtrip.submit", "planned"),
-    ("ckptsync.sync.roundtrip.wait", "started"),
-    ("ckptsync.sync.roundtrip.fetch", "finished"),
-    ("ckptsync.sync.roundtrip.judge_outputs", "fetched"),
-    ("ckptsync.sync.roundtrip.plan_restore", "verified"),
+    ("ckptsync.sync.trip.submit", "planned"),
+    ("ckptsync.sync.trip.wait", "started"),
+    ("ckptsync.sync.trip.fetch", "finished"),
+    ("ckptsync.sync.trip.judge_outputs", "fetched"),
+    ("ckptsync.sync.trip.plan_restore", "verified"),
     ("ckptsync.sync.restore.renew_exports", "restoring"),
 ]
 
@@ -454,7 +454,7 @@ def test_an_ended_session_that_was_brought_home_by_hand_is_settled(bench):
 def test_a_planned_session_whose_inputs_are_gone_is_closed(bench, monkeypatch):
     trip(bench)
     with monkeypatch.context() as patch:
-        patch.setattr("ckptsync.sync.roundtrip.submit", lambda *a, **k: (_ for _ in ()).throw(RuntimeError))
+        patch.setattr("ckptsync.sync.trip.submit", lambda *a, **k: (_ for _ in ()).throw(RuntimeError))
         with pytest.raises(RuntimeError):
             trip(bench)
     tree = bench.tree
