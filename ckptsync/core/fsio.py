@@ -11,6 +11,7 @@ Source: the write order is that of restic's and borg's local repositories.
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -207,7 +208,7 @@ def receive_file(
         StorageError: the disk is full, read-only or failing; the partial file stays.
     """
     partial = target.with_name(target.name + names.PARTIAL_SUFFIX)
-    hasher = Hasher()
+    hasher = hashlib.sha256()
     received = 0
     try:
         kept = resume and partial.exists() and partial.stat().st_size <= limit
@@ -231,7 +232,7 @@ def receive_file(
         raise storage_error(error, partial) from error
     if settle:
         sync_folder(target.parent)
-    return hasher.digest()
+    return "sha256:" + hasher.hexdigest()
 
 
 def copy_file(

@@ -18,7 +18,7 @@ from .patience import Patience
 _PARSERS: Mapping[str, values.Parser] = {
     "poll_first": values.duration,
     "poll_longest": values.duration,
-    "patience": values.duration,
+    "wait_patience": values.duration,
     "fetch_at_once": values.count,
     "fetch_patience": values.duration,
 }
@@ -33,14 +33,14 @@ class Contact:
     Args:
         poll_first: seconds between the first two looks at a session; they grow from there.
         poll_longest: what they grow to.
-        patience: how many seconds nothing may be heard of a session before waiting for it is given up.
+        wait_patience: how many seconds nothing may be heard of a session before waiting for it is given up.
         fetch_at_once: how many files are downloaded at the same time.
         fetch_patience: how many seconds a download may get nothing at all before it is given up.
     """
 
     poll_first: float = 1.0
     poll_longest: float = 60.0
-    patience: float = 24 * 3600.0
+    wait_patience: float = 24 * 3600.0
     fetch_at_once: int = 16
     fetch_patience: float = 600.0
 

@@ -34,7 +34,7 @@ def watch(
     """Look until a session has ended; give every status, the last one being that of the end, and what it prints.
 
     The status alone says when a session has ended, never its log. A service that cannot be reached is asked again as
-    long as `contact.patience` lasts; a word of it that is not known is never taken for an end.
+    long as `contact.wait_patience` lasts; a word of it that is not known is never taken for an end.
 
     Args:
         runner: where it runs.
@@ -48,7 +48,7 @@ def watch(
     Raises:
         CkptsyncError: the runner refuses to answer, or patience is at its end.
     """
-    patience = contact.bearing(contact.patience, sleep=sleep, clock=clock)
+    patience = contact.bearing(contact.wait_patience, sleep=sleep, clock=clock)
     pauses, trouble = _Pauses(contact), _Trouble(reporter, patience)
     last: SessionState | None = None
     try:
