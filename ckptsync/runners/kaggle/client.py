@@ -37,7 +37,7 @@ from . import credentials as found_credentials
 from .answers import Address, KernelVersion, Pushed, WorkerStatus, allowances, pushed
 from .credentials import Credentials
 from .endpoint import api_base
-from .errors import ABSENT
+from .errors import ABSENT, ForbiddenError
 from .retry import Patience
 from .web import Web
 
@@ -179,9 +179,10 @@ class KaggleClient:
     def _send(self, service: str, method: str, body: bytes) -> dict[str, Any]:
         try:
             return self._post(service, method, body, self._authorization(renew=False))
-        except CredentialsError:
-            # A login ends after hours, in the middle of a wait, and is refused as "denied" then
-            if self.credentials.refresh_token is None:
+        except CredentialsError as error:
+            # A login ends after hours, in the middle of a wait, and is refused with 403 as well: as if it were not allowed
+            ours = self.credentials
+            if ours.refresh_token is None or (isinstance(error, ForbiddenError) and self._introspect(ours)):
                 raise
         return self._post(service, method, body, self._authorization(renew=True))
 

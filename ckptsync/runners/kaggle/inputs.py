@@ -129,15 +129,14 @@ class Carrier:
             before = 0
         sizes = {name: path.stat().st_size for name, path in inputs.items()}
         tokens = [upload(self._client, name, path) for name, path in inputs.items()]
-        try:
-            self._create(owner, slug, session, tokens, new=not before)
-        except ServiceError as error:
-            if not error.transient or not self._appeared(owner, slug, before):
-                raise
+        self._patience.once(
+            lambda: self._create(owner, slug, session, tokens, new=not before),
+            lambda: self._appeared(owner, slug, before),
+        )
         self._wait(owner, slug, before, sizes)
         return reference
 
-    def _create(self, owner: str, slug: str, notes: str, tokens: list[str], *, new: bool) -> None:
+    def _create(self, owner: str, slug: str, notes: str, tokens: list[str], *, new: bool) -> bool:
         if new:
             complaint = self._client.create_dataset(owner, slug, title_of(slug), tokens)
         else:
@@ -149,16 +148,17 @@ class Carrier:
                 transient=False,
                 hint=f'look at kaggle.com/datasets/{owner}/{slug}, or set carrier = "output"',
             )
+        return True
 
-    def _appeared(self, owner: str, slug: str, before: int) -> bool:
-        """Tell whether a version came to be whose creation was not answered: another one would only cost time."""
-        for _ in self._patience.looks():
-            try:
-                if self._client.dataset_version(owner, slug) > before:
-                    return True
-            except ABSENT:
-                pass
-        return False
+    def _appeared(self, owner: str, slug: str, before: int) -> bool | None:
+        """Look for a version whose creation was not answered."""
+        try:
+            if self._client.dataset_version(owner, slug) > before:
+                return True
+            # The number may count a version only when it is ready
+            return self._client.dataset_status(owner, slug) not in (_READY, *_BROKEN) or None
+        except ABSENT:
+            return None
 
     def _wait(self, owner: str, slug: str, before: int, sizes: Mapping[str, int]) -> None:
         reference = f"{owner}/{slug}"

@@ -18,14 +18,11 @@ from ..base import Submission
 from ..bundle import MAX_SCRIPT_BYTES
 from .answers import Pushed
 from .client import KaggleClient
-from .errors import BusyError, push_refusal
+from .errors import push_refusal
 from .inputs import Carried
 from .retry import Patience
 from .settings import KaggleSettings, title_of
 from .versions import KernelVersions, Marked, marked_script, read_mark
-
-# Each but the last is followed by a search for what it may have started
-_PUSHES = 5
 
 
 class Push:
@@ -96,7 +93,12 @@ class Push:
             ConfigError: the service made another kernel of it, or a source does not exist.
             ServiceError: no push was answered and none has appeared.
         """
-        answer = self._answered(self._fields(carried))
+        fields = self._fields(carried)
+
+        def push() -> Pushed | Marked:
+            return self._client.push(fields)
+
+        answer = self._patience.once(push, self._appeared)
         if isinstance(answer, Marked):
             return self._settled(answer.number)
         self._require_accepted(answer)
@@ -135,39 +137,10 @@ class Push:
             fields["docker_image"] = settings.docker_image
         return fields
 
-    def _answered(self, fields: dict[str, Any]) -> Pushed | Marked:
-        """Push until there is an answer, or a session that a push without one has started."""
-        for attempt in range(1, _PUSHES + 1):
-            try:
-                return self._client.push(fields)
-            except BusyError as error:  # nothing was done
-                asked = error.retry_after
-                pause = self._patience.first_pause * attempt if asked is None else asked
-                if attempt == _PUSHES or pause > self._patience.seconds:
-                    raise
-                self._patience.sleep(pause)
-            except CkptsyncError as error:
-                if not error.transient:
-                    raise
-                if (found := self._appeared()) is not None:
-                    return found
-                if attempt == _PUSHES:
-                    raise
-        raise ServiceError(f"Kaggle did not answer the push of {self._submission.session}")
-
     def _appeared(self) -> Marked | None:
-        """Look for a session whose push was not answered, for as long as it may take to appear."""
-        for _ in self._patience.looks():
-            try:
-                top = self._versions.newest()
-                if top > self._newest:
-                    found = self._versions.find(self._submission, self._ours, newest=top)
-                    if found is not None:
-                        return found
-            except ServiceError as error:
-                if not error.transient:
-                    raise
-        return None
+        """Look for a session that a push without an answer has started."""
+        top = self._versions.newest()
+        return self._versions.find(self._submission, self._ours, newest=top) if top > self._newest else None
 
     def _require_accepted(self, answer: Pushed) -> None:
         if answer.error:

@@ -9,12 +9,15 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from ...core.errors import CkptsyncError, ServiceError
+from .errors import BusyError
 
 T = TypeVar("T")
 
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 20.0
 _GROWTH = 2.0
+# How often something is done that must not be done twice; each but the last time what came of it is looked for
+_ATTEMPTS = 5
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,41 @@ class Patience:
                 return ask()
             except CkptsyncError as error:
                 failures.wait(error)
+
+    def once(self, act: Callable[[], T], look: Callable[[], T | None]) -> T:
+        """Do what must not be done twice, and return what came of it.
+
+        Args:
+            act: does it; an error that is transient leaves open whether it was done.
+            look: returns what came of it, None when nothing did yet.
+
+        Raises:
+            CkptsyncError: one that is not transient at once, else the last one.
+        """
+        for attempt in range(1, _ATTEMPTS):
+            try:
+                return act()
+            except BusyError as error:  # nothing was done
+                pause = self.first_pause * attempt if error.retry_after is None else error.retry_after
+                if pause > self.seconds:
+                    raise
+                self.sleep(pause)
+            except CkptsyncError as error:
+                if not error.transient:
+                    raise
+                if (found := self._look(look)) is not None:
+                    return found
+        return act()
+
+    def _look(self, look: Callable[[], T | None]) -> T | None:
+        for _ in self.looks():
+            try:
+                if (found := look()) is not None:
+                    return found
+            except ServiceError as error:
+                if not error.transient:
+                    raise
+        return None
 
     def looks(self, seconds: float | None = None) -> Iterator[int]:
         """Yield 0, 1, 2, ... with growing pauses between, until the time is over; at least twice."""

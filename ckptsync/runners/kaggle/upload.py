@@ -80,6 +80,8 @@ def _received(client: KaggleClient, what: str, size: int, url: str) -> int | Non
 
 def _answer(client: KaggleClient, what: str, response: requests.Response) -> int | None:
     body = client.web.body(response, what=what)
+    if response.headers.get("Content-Type", "").startswith("text/html"):
+        raise ServiceError(f"a page for people came in answer to {what}")
     if response.status_code in _DONE:
         return None
     if response.status_code == _INCOMPLETE:
