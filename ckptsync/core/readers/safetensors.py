@@ -61,25 +61,9 @@ def read_safetensors(
     Raises:
         RefusedError: when header and bytes disagree.
     """
-    size = int.from_bytes(window.read(0, 8), "little")
-    if 8 + size > window.size:
-        raise refuse("archive.damaged", window.name, f"a header of {size} bytes", f"{window.size} bytes in all")
-    header = parse_object(window.read(8, size), window.name)
-    header.pop("__metadata__", None)
-    numbers = window.part(8 + size, window.size - 8 - size, window.name)
-    placed = sorted((_place(name, item) for name, item in header.items()), key=lambda place: place[2:])
-    parameters: dict[str, TensorSpec] = {}
+    placed, numbers = _placed(window)
+    parameters = {name: spec for name, spec, _begin, _end in placed}
     findings: list[Finding] = []
-    position = 0
-    for name, spec, begin, end in placed:
-        if begin != position:
-            raise refuse("archive.overlap", name, f"begins at {position}", f"begins at {begin}")
-        position = end
-        parameters[name] = spec
-    if position > numbers.size:
-        raise refuse("archive.damaged", window.name, f"{position} bytes of numbers", numbers.size, "it is cut off")
-    if position < numbers.size:
-        raise refuse("archive.overlap", window.name, f"{position} bytes of numbers", numbers.size)
     for name, spec, begin, end in placed if check_values else ():
         found = not_finite(numbers, begin, end - begin, spec.dtype) if is_float(spec.dtype) else None
         if found is not None:
@@ -87,6 +71,38 @@ def read_safetensors(
             findings.append(report("tensor.not-finite", name, "finite numbers", found))
     eight_bits = sum(spec.dtype.startswith("float8") for spec in parameters.values())
     return parameters, findings, [f"values of {eight_bits} float8 tensors"] if eight_bits else []
+
+
+def tensor_places(window: Window) -> list[tuple[int, int]]:
+    """Return where the numbers of each tensor begin and end in a safetensors file, in order.
+
+    Raises:
+        RefusedError: when header and bytes disagree.
+    """
+    placed, numbers = _placed(window)
+    start = window.size - numbers.size
+    return [(start + begin, start + end) for _name, _spec, begin, end in placed]
+
+
+def _placed(window: Window) -> tuple[list[tuple[str, TensorSpec, int, int]], Window]:
+    """Return name, spec, begin and end of each tensor in the order in which they lie, and the window of the numbers."""
+    size = int.from_bytes(window.read(0, 8), "little")
+    if 8 + size > window.size:
+        raise refuse("archive.damaged", window.name, f"a header of {size} bytes", f"{window.size} bytes in all")
+    header = parse_object(window.read(8, size), window.name)
+    header.pop("__metadata__", None)
+    numbers = window.part(8 + size, window.size - 8 - size, window.name)
+    placed = sorted((_place(name, item) for name, item in header.items()), key=lambda place: place[2:])
+    position = 0
+    for name, _spec, begin, end in placed:
+        if begin != position:
+            raise refuse("archive.overlap", name, f"begins at {position}", f"begins at {begin}")
+        position = end
+    if position > numbers.size:
+        raise refuse("archive.damaged", window.name, f"{position} bytes of numbers", numbers.size, "it is cut off")
+    if position < numbers.size:
+        raise refuse("archive.overlap", window.name, f"{position} bytes of numbers", numbers.size)
+    return placed, numbers
 
 
 def _place(name: str, item: Any) -> tuple[str, TensorSpec, int, int]:

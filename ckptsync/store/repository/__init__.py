@@ -1,0 +1,39 @@
+"""Checkpoints in a store: push and pull sealed sets, list and name versions, remove what is not needed, find damage."""
+
+from __future__ import annotations
+
+from .collecting import Collector, collecting
+from .keys import VersionKey
+from .pulling import Pulled, pull_set
+from .pushing import Pushed, Pusher, push_set, pushing
+from .refs import StoreHead, Tag, list_heads, list_tags, move_head, read_head, read_tag, remove_tag, set_tag
+from .repository import Repository, create_repository, open_repository
+from .scrubbing import Damage, scrub
+from .versions import Version
+
+__all__ = [
+    "Collector",
+    "Damage",
+    "Pulled",
+    "Pushed",
+    "Pusher",
+    "Repository",
+    "StoreHead",
+    "Tag",
+    "Version",
+    "VersionKey",
+    "collecting",
+    "create_repository",
+    "list_heads",
+    "list_tags",
+    "move_head",
+    "open_repository",
+    "pull_set",
+    "push_set",
+    "pushing",
+    "read_head",
+    "read_tag",
+    "remove_tag",
+    "scrub",
+    "set_tag",
+]

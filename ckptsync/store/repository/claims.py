@@ -1,0 +1,179 @@
+"""Claims: who is at work in a repository, so that nobody takes away what another one is about to need.
+
+A claim is an object that its holder renews. Whoever wants one writes it first and looks for others afterwards, so of
+two who want what excludes each other at least one sees the other; who sees one withdraws. A claim that was not
+renewed for a lease is dead, by the store's own clock, and takes nobody's place any more: who was paused so long finds
+that out by `confirm` before anything counts.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+
+from ...core.clock import now
+from ...core.errors import CkptsyncError, LockedError
+from ..base import ObjectInfo, Store
+from . import documents
+from .keys import CLAIMS
+
+SCHEMA = "ckptsync.claim/1"
+LEASE_SECONDS = 300.0
+# So often within a lease is a claim renewed
+_RENEWALS = 6
+_MAX_CLAIM_BYTES = 1 << 16
+
+
+class Claim:
+    """A claim that is held.
+
+    Args:
+        store: where.
+        kind: what is claimed, such as `push`.
+        what: the same in words, for messages.
+    """
+
+    def __init__(self, store: Store, kind: str, what: str) -> None:
+        self.key = f"{CLAIMS}{kind}/{os.urandom(8).hex()}.json"
+        self._store = store
+        self._what = what
+        self._data = documents.serialise(SCHEMA, {"host": socket.gethostname(), "process": os.getpid(), "since": now()})
+
+    def confirm(self) -> None:
+        """Make sure that nobody has taken this process for dead; to be asked before anything that counts.
+
+        Raises:
+            LockedError: somebody has.
+        """
+        if self._store.head(self.key) is None:
+            raise LockedError(
+                f"{self._what} stood still for so long that others went on without it",
+                hint="run the same command again",
+            )
+
+    def write(self) -> float | None:
+        """Write it, or renew it; return when, by the store's clock."""
+        self._store.put(self.key, self._data)
+        info = self._store.head(self.key)
+        return info.modified if info is not None else None
+
+    def renew(self) -> None:
+        """Renew it while it is there. Raises LockedError as `confirm` does."""
+        self.confirm()
+        self._store.put(self.key, self._data)
+
+    def withdraw(self) -> None:
+        """Take it back. What cannot be removed now dies with its lease."""
+        with suppress(CkptsyncError):
+            self._store.delete(self.key)
+
+
+@contextmanager
+def held(
+    store: Store,
+    kind: str,
+    against: Sequence[str],
+    *,
+    what: str,
+    wait_seconds: float = 0.0,
+    lease_seconds: float = LEASE_SECONDS,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Iterator[Claim]:
+    """Hold a claim until the end of the block, renewed in the background.
+
+    Args:
+        store: where.
+        kind: what is claimed.
+        against: kinds that exclude it; dead claims of these are removed.
+        what: the same in words, for messages.
+        wait_seconds: how long to wait for others.
+        lease_seconds: after how long without a renewal a claim is dead.
+        sleep: how to wait.
+
+    Raises:
+        LockedError: another one holds a claim that excludes this one.
+    """
+    claim = Claim(store, kind, what)
+    _acquire(store, claim, against, what, wait_seconds, lease_seconds, sleep)
+    stop = threading.Event()
+    renewing = threading.Thread(target=_renew, args=(claim, stop, lease_seconds / _RENEWALS), daemon=True)
+    renewing.start()
+    try:
+        yield claim
+    finally:
+        stop.set()
+        renewing.join()
+        claim.withdraw()
+
+
+def living(store: Store, kinds: Sequence[str], at: float | None, lease_seconds: float) -> tuple[list[str], list[str]]:
+    """Return the keys of the claims of some kinds that live and of those that are dead at a time of the store's clock."""
+    found = [info for kind in kinds for info in store.list(f"{CLAIMS}{kind}/")]
+    alive = [info.key for info in found if _lives(info, at, lease_seconds)]
+    return alive, [info.key for info in found if info.key not in alive]
+
+
+def _lives(info: ObjectInfo, at: float | None, lease_seconds: float) -> bool:
+    # A store that tells no times leaves nothing to judge by: then every claim counts until somebody removes it
+    return info.modified is None or at is None or at - info.modified < lease_seconds
+
+
+def _acquire(
+    store: Store,
+    claim: Claim,
+    against: Sequence[str],
+    what: str,
+    wait_seconds: float,
+    lease_seconds: float,
+    sleep: Callable[[float], None],
+) -> None:
+    waited, pause = 0.0, 0.1
+    while True:
+        try:
+            at = claim.write()
+            alive, dead = living(store, against, at, lease_seconds)
+            others = [key for key in alive if key != claim.key]
+            if not others:
+                for key in dead:
+                    store.delete(key)
+                return
+            holder = _holder(store, others[0])
+        except BaseException:
+            claim.withdraw()
+            raise
+        claim.withdraw()
+        if waited >= wait_seconds:
+            raise LockedError(
+                f"{what} has to wait: {holder}",
+                hint=f"wait until it has ended, then run the same command again; the dead are passed over after"
+                f" {lease_seconds:.0f} seconds",
+            )
+        chosen = pause * (0.5 + random.random())  # noqa: S311 - so that two who met do not meet again
+        sleep(chosen)
+        waited, pause = waited + chosen, min(2 * pause, 5.0)
+
+
+def _holder(store: Store, key: str) -> str:
+    kind = key.removeprefix(CLAIMS).rpartition("/")[0]
+    try:
+        data = store.read(key, limit=_MAX_CLAIM_BYTES).data
+        said = documents.parse(data, SCHEMA, key, lambda value: (value["host"], value["process"], value["since"]))
+    except CkptsyncError:
+        return f"somebody is at work ({kind})"
+    host, process, since = said
+    return f"somebody is at work ({kind}) on {host!r:.80}, process {process!r:.20}, since {since!r:.40}"
+
+
+def _renew(claim: Claim, stop: threading.Event, every_seconds: float) -> None:
+    while not stop.wait(every_seconds):
+        try:
+            claim.renew()
+        except LockedError:
+            return  # whoever holds it learns it by `confirm`
+        except CkptsyncError:
+            continue  # the store cannot be reached for now; the next time counts

@@ -1,0 +1,158 @@
+"""Storing one large file: whole, or only what changed since an earlier version where most of it did not.
+
+A file is read once to be compared and hashed; bytes that have to be sent are read again and must be the same. The
+digest of the whole file always agrees with the manifest before anything refers to what was sent.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from ...core.errors import CorruptError
+from ...core.fsread import Hasher
+from ...core.manifest import FileEntry
+from ...core.readers.window import Window
+from .packing import OBJECT_BYTES, Packing, Place
+from .ranges import Span, spans
+from .versions import Piece, Range, StoredFile
+
+# A file that would lie in more objects than this is stored whole again: reading it stays fast, and old objects become
+# free. So is one of which less than half stayed
+MAX_SOURCES = 16
+_SAMPLES = 8
+_SAMPLE_BYTES = 4 << 20
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A file whose bytes are on their way.
+
+    Args:
+        entry: what the manifest says of it.
+        parts: its bytes in order: pieces that are there, and places of those that are sent.
+        ranges: what later versions may find in it again.
+    """
+
+    entry: FileEntry
+    parts: list[Piece | Place] = field(default_factory=list)
+    ranges: list[Range] = field(default_factory=list)
+
+
+def draft_large(window: Window, entry: FileEntry, before: StoredFile | None, packing: Packing) -> Draft:
+    """Send what is new of a large file.
+
+    Args:
+        window: the open file.
+        entry: what the manifest says of it.
+        before: the same file of an earlier version.
+        packing: takes the new bytes.
+
+    Raises:
+        CorruptError: its bytes disagree with the manifest, or change while they are read.
+    """
+    cut = spans(window)
+    known = {item.digest: item for item in before.ranges} if before is not None else {}
+    packing.begin()
+    if before is not None and known and _looks_alike(window, cut, known):
+        digests = _read(window, cut, entry)
+        draft = _draft_changes(window, cut, digests, entry, before, known, packing)
+        if draft is not None:
+            return draft
+    places: list[Place] = []
+    digests = _read(window, cut, entry, packing, places)
+    return Draft(entry, list(places), _ranges(cut, digests))
+
+
+def _looks_alike(window: Window, cut: Sequence[Span], known: dict[str, Range]) -> bool:
+    """Whether at least half of some ranges are known; training that changes everything is told apart so, at once."""
+    candidates = [span for span in cut if span.is_range and span.size_bytes <= _SAMPLE_BYTES]
+    chosen = candidates[:: max(1, len(candidates) // _SAMPLES)]
+    if not chosen:
+        return True
+    found = sum(_digest(_chunks(window, span)) in known for span in chosen)
+    return 2 * found >= len(chosen)
+
+
+def _read(
+    window: Window,
+    cut: Sequence[Span],
+    entry: FileEntry,
+    packing: Packing | None = None,
+    places: list[Place] | None = None,
+) -> list[str]:
+    """Read the whole file, check it, and return each span's digest; on the way its bytes go to `packing`."""
+    whole = Hasher()
+    digests = []
+    for span in cut:
+        hasher = hashlib.blake2b(digest_size=32)
+        for chunk in _chunks(window, span):
+            whole.update(chunk)
+            hasher.update(chunk)
+            if packing is not None and places is not None:
+                places += packing.add(chunk)
+        digests.append(f"blake2b:{hasher.hexdigest()}")
+    if (found := whole.digest()) != entry.digest:
+        raise _changed(window, entry, found)
+    return digests
+
+
+def _draft_changes(
+    window: Window,
+    cut: Sequence[Span],
+    digests: Sequence[str],
+    entry: FileEntry,
+    before: StoredFile,
+    known: dict[str, Range],
+    packing: Packing,
+) -> Draft | None:
+    """Send the spans that are not known; None where that is not worth it."""
+    found: list[list[Piece]] = []
+    for span, digest in zip(cut, digests, strict=True):
+        item = known.get(digest) if span.is_range else None
+        usable = item is not None and item.size_bytes == span.size_bytes
+        found.append(list(before.locate(item.offset, item.size_bytes)) if item is not None and usable else [])
+    shared = sum(piece.size_bytes for pieces in found for piece in pieces)
+    if 2 * shared < entry.size_bytes or len({piece.digest for pieces in found for piece in pieces}) > _most(entry):
+        return None
+    draft = Draft(entry, ranges=_ranges(cut, digests))
+    for span, digest, pieces in zip(cut, digests, found, strict=True):
+        if pieces:
+            draft.parts.extend(pieces)
+            continue
+        hasher = hashlib.blake2b(digest_size=32)
+        for chunk in _chunks(window, span):
+            hasher.update(chunk)
+            draft.parts.extend(packing.add(chunk))
+        if f"blake2b:{hasher.hexdigest()}" != digest:
+            raise _changed(window, entry, "other bytes a moment later")
+    return draft
+
+
+def _most(entry: FileEntry) -> int:
+    return MAX_SOURCES + entry.size_bytes // OBJECT_BYTES
+
+
+def _ranges(cut: Sequence[Span], digests: Sequence[str]) -> list[Range]:
+    return [
+        Range(span.offset, span.size_bytes, digest) for span, digest in zip(cut, digests, strict=True) if span.is_range
+    ]
+
+
+def _chunks(window: Window, span: Span) -> Iterator[bytes]:
+    return window.chunks(span.offset, span.size_bytes)
+
+
+def _digest(chunks: Iterator[bytes]) -> str:
+    hasher = hashlib.blake2b(digest_size=32)
+    for chunk in chunks:
+        hasher.update(chunk)
+    return f"blake2b:{hasher.hexdigest()}"
+
+
+def _changed(window: Window, entry: FileEntry, found: str) -> CorruptError:
+    return CorruptError(
+        f"{window.name} disagrees with its seal: expected {entry.digest}, found {found}; nothing refers to what was sent",
+        hint="'ckptsync verify' looks at the whole tree",
+    )

@@ -1,0 +1,131 @@
+"""Looking for damage: is every name that of something whole, and are all bytes as they were?"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from ...core import names
+from ...core.errors import CkptsyncError, CorruptError, NothingFoundError
+from . import keys
+from .refs import list_heads, list_tags, read_head
+from .repository import Repository, open_repository
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Damage:
+    """Something that is not as it should be.
+
+    Args:
+        key: where.
+        problem: in words.
+        versions: keys of the versions that cannot be put together because of it.
+    """
+
+    key: str
+    problem: str
+    versions: tuple[str, ...] = ()
+
+
+def scrub(
+    repository: Repository, *, read_bytes: bool = True, after: str = "", progress: Progress = lambda key: None
+) -> Iterator[Damage]:
+    """Yield all damage of a repository.
+
+    What nobody refers to is no damage: a push that died may have left it.
+
+    Args:
+        repository: the repository.
+        read_bytes: read every object and compare it with its name; else look whether they are there, with their size.
+        after: begin behind this object's key, to go on with a scrub that was cut short; structure is always looked at.
+        progress: told the key of each object that has been looked at.
+    """
+    yield from _format(repository)
+    users: dict[str, tuple[int, list[str]]] = {}
+    present: set[str] = set()
+    for info in repository.store.list(keys.VERSIONS):
+        key = keys.VersionKey.parse(info.key)
+        if key is None:
+            yield Damage(info.key, "this is no key of a version")
+            continue
+        try:
+            version = repository.read(key)
+        except CkptsyncError as error:
+            yield Damage(info.key, error.message, (info.key,))
+            continue
+        present.add(info.key)
+        for digest, size in version.objects().items():
+            users.setdefault(digest, (size, []))[1].append(info.key)
+    yield from _refs(repository, present)
+    yield from _objects(repository, users, read_bytes, after, progress)
+
+
+def _format(repository: Repository) -> Iterator[Damage]:
+    try:
+        found = open_repository(repository.store)
+        if found.id != repository.id:
+            yield Damage(keys.FORMAT_KEY, "it is another repository's now")
+    except CkptsyncError as error:
+        yield Damage(keys.FORMAT_KEY, error.message)
+
+
+def _refs(repository: Repository, present: set[str]) -> Iterator[Damage]:
+    lines = set()
+    for run, scenario in list_heads(repository):
+        key = keys.head_key(run, scenario)
+        try:
+            head = read_head(repository, run, scenario)
+        except CorruptError as error:
+            yield Damage(key, error.message)
+            continue
+        if head is not None and head.version.key not in present:
+            yield Damage(key, "the version that it names is gone or damaged")
+    for info in repository.store.list(keys.TAGS):
+        if (parts := keys.parse_tag(info.key)) is not None:
+            lines.add(parts[:2])
+    for run, scenario in sorted(lines):
+        yield from _tags(repository, run, scenario, present)
+
+
+def _tags(repository: Repository, run: str, scenario: str, present: set[str]) -> Iterator[Damage]:
+    try:
+        for tag in list_tags(repository, run, scenario):
+            if tag.version.key not in present:
+                yield Damage(keys.tag_key(run, scenario, tag.name), "the version that it names is gone or damaged")
+    except CorruptError as error:
+        yield Damage(keys.tags_prefix(run, scenario), error.message)
+
+
+def _objects(
+    repository: Repository, users: dict[str, tuple[int, list[str]]], read_bytes: bool, after: str, progress: Progress
+) -> Iterator[Damage]:
+    missing = dict(users)
+    for info in repository.store.list(keys.OBJECTS):
+        digest = keys.parse_object(info.key)
+        if digest is None:
+            continue
+        expected, versions = missing.pop(digest, (None, []))
+        problem = (
+            f"it has {info.size_bytes} bytes, expected {expected}" if expected not in (None, info.size_bytes) else ""
+        )
+        if read_bytes and not problem and info.key > after:
+            problem = _read(repository, info.key, digest)
+            progress(info.key)
+        if problem:
+            yield Damage(info.key, problem, tuple(versions))
+    for digest, (_size, versions) in missing.items():
+        yield Damage(keys.object_key(digest), "it is not there", tuple(versions))
+
+
+def _read(repository: Repository, key: str, digest: str) -> str:
+    hasher = hashlib.sha256()
+    try:
+        for chunk in repository.store.get(key):
+            hasher.update(chunk)
+    except NothingFoundError:
+        return "it was removed while others were looked at"
+    found = "sha256:" + hasher.hexdigest()
+    return "" if found == digest else f"its bytes are not what its name says: {names.printable(found)}"
