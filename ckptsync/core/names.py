@@ -40,7 +40,7 @@ _SEGMENT = re.compile(
     r"\.safetensors",
     re.ASCII,
 )
-_SECRET = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|ACCESS_KEY|CREDENTIAL|KAGGLE_KEY", re.IGNORECASE)
+_SECRET = re.compile(r"TOKEN(?!I[ZS])|SECRET|PASSWORD|PASSWD|API_?KEY|ACCESS_KEY|CREDENTIAL|KAGGLE_KEY", re.IGNORECASE)
 # What SB3's CheckpointCallback writes with any other name_prefix: rl_model_2000_steps
 _CLASSIC_STEM = re.compile(
     rf"(?P<scenario>.+)_(?P<steps>0|[1-9][0-9]{{0,{MAX_DIGITS - 1}}})_steps", re.ASCII | re.DOTALL

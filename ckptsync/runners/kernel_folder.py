@@ -50,7 +50,7 @@ _SECRET_TEXTS = {
     "a private key": rb"-----BEGIN [A-Z ]{0,20}PRIVATE KEY-----\s",
     "the key of a service account": rb'"private_key"\s*:\s*"[^"]{20}',
     "a Kaggle token": rb"KGAT_[0-9A-Za-z]{16}",
-    "a Kaggle key": rb'"key"\s*:\s*"[0-9a-f]{32}"',
+    "a Kaggle key": rb'"username"\s*:\s*"[^"]{1,100}"\s*,\s*"key"\s*:\s*"[0-9a-f]{32}"',
     "a secret key of AWS": rb"(?i:aws_secret_access_key)[\"']?\s*[=:]\s*[\"']?[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+])",
     "a token of GitHub": rb"\b(?:gh[pousr]_[0-9A-Za-z]{36}|github_pat_[0-9A-Za-z_]{40})",
     "a token of Hugging Face": rb"\bhf_[0-9A-Za-z]{34}\b",

@@ -41,7 +41,7 @@ from .versions import current_versions
 
 _STOP_CODES = (ExitCode.INTERRUPTED, ExitCode.TERMINATED)
 # On Kaggle the middle part is the id that a session is cancelled by; the service tells it nowhere else
-_CONTAINER = re.compile(r"[A-Za-z0-9]+[_-](?P<session>[0-9]{1,19})[_-][A-Za-z0-9]+")
+_CONTAINER = re.compile(r"[A-Za-z0-9]+[_-](?P<session>[0-9]{1,19})[_-][A-Za-z0-9_-]+")
 # How long a process that the script left behind may hold the tree
 _LOCK_SECONDS = 10.0
 

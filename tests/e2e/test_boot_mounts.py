@@ -128,7 +128,8 @@ def test_code_comes_from_a_pinned_commit(toy: Machine, tmp_path: Path) -> None:
         ("abcDEF0-42-0", "[CKPTSYNC] container session 42"),
         ("kaggle_token_abc", None),
         ("hunter2", None),
-        ("a_1_b_2_c", None),
+        ("kaggle_7_b-2-c", "[CKPTSYNC] container session 7"),
+        ("kaggle_7", None),
         ("kaggle_1\n2_abc", None),
     ],
 )

@@ -159,3 +159,15 @@ def test_what_is_no_session_id(text: str) -> None:
 def test_foreign_text_is_printable() -> None:
     assert names.printable("a\nb\x1b\u202e") == r"'a\nb\x1b\u202e'"
     assert len(names.printable("x" * 1_000)) < 220
+
+
+@pytest.mark.parametrize(
+    "name", ["KAGGLE_KEY", "hf_token", "WANDB_API_KEY", "wandb_apikey", "DB_PASSWORD", "max_tokens"]
+)
+def test_what_is_called_a_secret(name: str) -> None:
+    assert names.names_secret(name)
+
+
+@pytest.mark.parametrize("name", ["tokenizer", "TOKENIZERS_PARALLELISM", "lr", "key", "PATH"])
+def test_what_is_not(name: str) -> None:
+    assert not names.names_secret(name)
