@@ -118,12 +118,12 @@ class Receiver:
                     self._keep(file, outcome)
                     received.size_bytes += outcome.size_bytes
                     received.digests[file.path] = outcome.digest
+                elif not isinstance(outcome, CkptsyncError) or not _concerns_one_file(outcome):
+                    raise outcome
                 elif isinstance(outcome, NothingFoundError) and not self._ended:
                     received.gone.add(file.path)  # it removes old sets, and files that it has only begun
-                elif isinstance(outcome, CkptsyncError) and _concerns_one_file(outcome):
-                    errors.append((file, outcome))
                 else:
-                    raise outcome
+                    errors.append((file, outcome))
         finally:
             self._stop.set()
             self._drain()
@@ -149,6 +149,8 @@ class Receiver:
             except BaseException as error:  # noqa: BLE001  # it is raised again where somebody waits for it
                 outcome = error
             self._done.put((file, outcome))
+            if not isinstance(outcome, Written) and not _concerns_one_file(outcome):
+                self._stop.set()
 
     def _receive_one(self, file: OutputFile) -> Written:
         target = fsio.safe_join(self._folder, file.path)
@@ -219,7 +221,7 @@ class Receiver:
         self._recorded_at = time.monotonic()
 
 
-def _concerns_one_file(error: CkptsyncError) -> bool:
+def _concerns_one_file(error: BaseException) -> bool:
     if isinstance(error, UnsafePathError):
         return False
     return isinstance(error, CorruptError | NothingFoundError) or (
