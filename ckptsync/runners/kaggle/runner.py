@@ -24,6 +24,8 @@ from .retry import Patience
 from .settings import KaggleSettings, check_owner
 from .versions import KernelVersions, Marked, marked_script, read_mark
 
+# How long the outputs of a session that has ended may take to be listed at all
+_EMPTY_SECONDS = 10.0
 # What `boot` prints first; the service itself does not tell the id that cancelling needs
 CONTAINER_LINE = re.compile(rb"^\[CKPTSYNC\] container session (?P<id>[0-9]{1,18})\r?$", re.MULTILINE)
 
@@ -205,11 +207,16 @@ class KaggleRunner:
     # --- what it left
 
     def outputs(self, handle: SessionHandle) -> list[OutputFile]:
-        """List every file that the session left, as the service names it; of a running one, nothing."""
+        """List every file that the session left, as the service names it; of a running one, nothing yet.
+
+        An empty listing of a session that has ended is looked at for some seconds more, for it may come late.
+        """
         place = _place(handle)
-        if not self.status(handle).state.finished:
-            return []
-        return self._renewed(place, None).files
+        for look in self._patience.looks(min(_EMPTY_SECONDS, self._patience.seconds)):
+            listing = self._renewed(place, None)
+            if listing.sizes or (look == 0 and not self.status(handle).state.finished):
+                break
+        return listing.files
 
     def read_output(self, handle: SessionHandle, file: OutputFile, offset: int = 0) -> Iterator[bytes]:
         """Stream one output file from a byte offset on, in chunks of at most 1 MB; safe from many threads at once.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import tracemalloc
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -112,6 +113,35 @@ def test_a_listing_that_still_grows_is_waited_for(service: KaggleService, home: 
     assert service.run(KERNEL).wait(10)
     runner = KaggleRunner(client=client_of(service, home), patience=PATIENCE, listing_settle_seconds=0.05)
     assert len(runner.outputs(handle)) == 300
+
+
+def test_outputs_that_come_late(service: KaggleService, home: Path, tmp_path: Path) -> None:
+    service.settings.listing_seconds = 1e6
+    runner = runner_of(service, home, patience=SHORT)
+    handle = runner.start(submission("toy/s0001"))
+    assert service.run(KERNEL).wait(10)
+    assert runner.outputs(handle) == []  # also after a while: there may be none at all
+    client = client_of(service, home)
+    listed, sizes = [0], client.output_sizes
+
+    def later(owner: str, slug: str, version: int) -> Iterator[tuple[str, int | None]]:
+        listed[0] += 1
+        if listed[0] == 2:
+            service.settings.listing_seconds = 0.0
+            left(service, tmp_path, "model.zip")
+        return sizes(owner, slug, version)
+
+    client.output_sizes = later  # type: ignore[method-assign]
+    assert [file.path for file in runner_of(service, home, client=client).outputs(handle)] == ["model.zip"]
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_status_that_lags_hides_no_outputs(
+    service: KaggleService, home: Path, ended: SessionHandle, tmp_path: Path, times: int
+) -> None:
+    left(service, tmp_path, "model.zip")
+    service.faults.add("status-lag", "GetKernelSessionStatus", times=times)
+    assert read(runner_of(service, home), ended) == DATA
 
 
 def test_a_running_session_has_no_outputs_yet(service: KaggleService, home: Path) -> None:

@@ -225,10 +225,10 @@ def test_a_clock_that_is_a_day_off_and_any_time_zone(
         service.settings.clock_offset_seconds = 86_400.0 if "Pacific" in zone else -86_400.0
         service.faults.add("429-date", "GetKernelSessionStatus")
         runner = runner_of(service, home)
-        handle = runner.start(submission("toy/s0001"))
+        handle = runner.start(submission("toy/s0001", does="open('left', 'w').write('x')\n"))
         assert service.run(KERNEL).wait(10)
         assert runner.status(handle).state is SessionState.COMPLETE
-        assert runner.outputs(handle) == []
+        assert [file.path for file in runner.outputs(handle)] == ["left"]
         assert [d.handle for d in runner.discover("toy")] == [handle]
     finally:
         monkeypatch.undo()
