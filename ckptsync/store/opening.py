@@ -69,6 +69,7 @@ def _looks_secret(name: str, value: str) -> bool:
     nested = urlsplit(value) if "://" in value else None
     return (
         names.names_secret(name)
-        or words in ("key", "pass", "sas", "sig", "signature", "passphrase", "auth")
+        or words.endswith("key")
+        or words in ("pass", "sas", "sig", "signature", "passphrase", "auth")
         or (nested is not None and nested.username is not None)
     )

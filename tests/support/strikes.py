@@ -16,9 +16,17 @@ _DISK_ERRORS = (errno.ENOSPC, errno.EIO)
 
 
 class Sweep:
-    """Runs one case with many strikes, each in a fresh copy of what was there before."""
+    """Runs one case with many strikes, each in a fresh copy of what was there before.
 
-    def __init__(self, case: Case, folder: Path) -> None:
+    Args:
+        case: the case.
+        folder: for the copies.
+        harmless: calls that may fail without a word, of which some are of no consequence: by default those that note
+            in a lock who holds it.
+    """
+
+    def __init__(self, case: Case, folder: Path, harmless: tuple[str, ...] = ("ftruncate", "pwrite")) -> None:
+        self._harmless = harmless
         self._case = case
         self._folder = folder
         self._numbers = count()
@@ -49,10 +57,9 @@ class Sweep:
         shutil.rmtree(root)
 
     def _assert_told(self, outcome: crashpoints.Outcome, root: Path, at: int, where: str) -> None:
-        # An error of the disk ends the operation with a StorageError that names a path, or was of no
-        # consequence: the note in the lock about who holds it
+        # An error of the disk ends the operation with a StorageError that names a path, or was of no consequence
         if outcome.error is None:
-            assert outcome.calls[at - 1] in ("ftruncate", "pwrite"), where
+            assert outcome.calls[at - 1] in self._harmless, where
         else:
             assert outcome.error == "StorageError", f"{where}: {outcome.message}"
             assert str(root) in outcome.message.splitlines()[0], outcome.message

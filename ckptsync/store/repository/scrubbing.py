@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from ...core import names
-from ...core.errors import CkptsyncError, CorruptError, NothingFoundError
+from ...core.errors import CkptsyncError, NothingFoundError
 from . import keys
-from .refs import list_heads, list_tags, read_head
+from .refs import read_head, read_tag
 from .repository import Repository, open_repository
 
 Progress = Callable[[str], None]
@@ -73,30 +73,34 @@ def _format(repository: Repository) -> Iterator[Damage]:
 
 
 def _refs(repository: Repository, present: set[str]) -> Iterator[Damage]:
-    lines = set()
-    for run, scenario in list_heads(repository):
-        key = keys.head_key(run, scenario)
+    store = repository.store
+    named = [(info.key, _head(repository, info.key)) for info in store.list(keys.HEADS)]
+    named += [(info.key, _tag(repository, info.key)) for info in store.list(keys.TAGS)]
+    for key, read in named:
         try:
-            head = read_head(repository, run, scenario)
-        except CorruptError as error:
+            version = read()
+        except CkptsyncError as error:
             yield Damage(key, error.message)
             continue
-        if head is not None and head.version.key not in present:
+        if version is not None and version.key not in present:
             yield Damage(key, "the version that it names is gone or damaged")
-    for info in repository.store.list(keys.TAGS):
-        if (parts := keys.parse_tag(info.key)) is not None:
-            lines.add(parts[:2])
-    for run, scenario in sorted(lines):
-        yield from _tags(repository, run, scenario, present)
 
 
-def _tags(repository: Repository, run: str, scenario: str, present: set[str]) -> Iterator[Damage]:
-    try:
-        for tag in list_tags(repository, run, scenario):
-            if tag.version.key not in present:
-                yield Damage(keys.tag_key(run, scenario, tag.name), "the version that it names is gone or damaged")
-    except CorruptError as error:
-        yield Damage(keys.tags_prefix(run, scenario), error.message)
+def _head(repository: Repository, key: str) -> Callable[[], keys.VersionKey | None]:
+    def read() -> keys.VersionKey | None:
+        line = keys.parse_head(key)
+        head = read_head(repository, *line) if line is not None else None
+        return head.version if head is not None else None
+
+    return read
+
+
+def _tag(repository: Repository, key: str) -> Callable[[], keys.VersionKey | None]:
+    def read() -> keys.VersionKey | None:
+        parts = keys.parse_tag(key)
+        return read_tag(repository, *parts).version if parts is not None else None
+
+    return read
 
 
 def _objects(
