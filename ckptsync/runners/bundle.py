@@ -131,7 +131,7 @@ def _script(spec: SessionSpec, stub: bytes, payload: bytes, pack: Path | None = 
         named += [pack.name, fsio.sha256_file(pack).removeprefix("sha256:")]
     return b"".join(
         (
-            _header(spec),
+            header(spec),
             b"# Made by ckptsync "
             + __version__.encode()
             + b" from a kernel folder; a change here is refused at its start.\n",
@@ -143,7 +143,8 @@ def _script(spec: SessionSpec, stub: bytes, payload: bytes, pack: Path | None = 
     )
 
 
-def _header(spec: SessionSpec) -> bytes:
+def header(spec: SessionSpec) -> bytes:
+    """Return the first line of a kernel script, which `read_spec` reads: all that the session is told."""
     # In ASCII, whatever a parameter holds; and Python must not find the name of an encoding in its first line
     text = json.dumps(spec.to_json(), sort_keys=True, separators=(",", ":"), allow_nan=False)
     text = text.replace("coding:", r"coding\u003a").replace("coding=", r"coding\u003d")

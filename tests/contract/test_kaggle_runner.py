@@ -9,13 +9,14 @@ import pytest
 from support.kaggle import CONTAINER, runner_of
 
 from ckptsync.runners.base import Runner
-from ckptsync.testing.contracts import RunnerContract
+from ckptsync.runners.kaggle.runner import KaggleRunner
 from ckptsync.testing.kaggle import KaggleService
+from ckptsync.testing.remote_contracts import RemoteRunnerContract
 
 pytestmark = pytest.mark.slow  # real processes, limits that pass and graces that run out
 
 
-class TestKaggleRunner(RunnerContract):
+class TestKaggleRunner(RemoteRunnerContract):
     preamble = CONTAINER.encode()
 
     @pytest.fixture
@@ -26,4 +27,8 @@ class TestKaggleRunner(RunnerContract):
 
     @pytest.fixture
     def runner(self, service: KaggleService, tmp_path: Path) -> Runner:
+        return runner_of(service, tmp_path)
+
+    @pytest.fixture
+    def other(self, service: KaggleService, tmp_path: Path) -> KaggleRunner:
         return runner_of(service, tmp_path)
