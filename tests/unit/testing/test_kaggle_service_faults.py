@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import socket
 import threading
 import time
 from collections import Counter
@@ -83,6 +84,15 @@ def test_dropped_connections_are_seen_as_such(client: RawClient, service: Kaggle
     with pytest.raises(DROPPED):
         listing(client)
     assert listing(client).status_code == 200
+
+
+@pytest.mark.parametrize("fault", ["drop-before", "drop-after"])
+def test_a_drop_is_a_reset_and_no_orderly_end(service: KaggleService, fault: str) -> None:
+    service.faults.add(fault)
+    with socket.create_connection(("127.0.0.1", service.port), timeout=5) as connection:
+        connection.sendall(b"GET /storage/none HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        with pytest.raises(ConnectionResetError):
+            connection.recv(1)
 
 
 def test_a_stalled_answer_outlasts_a_timeout(client: RawClient, service: KaggleService) -> None:

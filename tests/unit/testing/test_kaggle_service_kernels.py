@@ -177,6 +177,10 @@ def test_sign_in(client: RawClient, service: KaggleService) -> None:
     assert status(**bearer("KGAT_wrong")) == 401
     service.accounts.revoke(account.token)
     assert status(**bearer(account.token)) == 401
+    revoked = service.add_account("revoked")
+    assert status(auth=(revoked.name, revoked.key)) == 200
+    service.accounts.revoke(revoked.key)
+    assert status(auth=(revoked.name, revoked.key)) == 401
 
     fresh = client.call("GenerateAccessToken", "users.AccountService", refreshToken=account.refresh_token)
     assert status(**bearer(fresh["token"])) == 200

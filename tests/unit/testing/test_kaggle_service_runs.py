@@ -248,9 +248,14 @@ def test_the_live_log(client: RawClient, service: KaggleService) -> None:
         service.run("tester/a-kernel").cancel()
         assert list(lines)[-1] == "data: END_OF_LOG"
     assert service.run("tester/a-kernel").wait(10)
-    stored = client.http.get(url, params={"versionLabel": "v1"}, timeout=10)
-    assert stored.headers["Content-Type"] == "application/json"
-    assert stored.json()[0]["data"] == "first\n"
+    client.push("print('second')")
+    number = service.run("tester/a-kernel", 1).number
+    for stored in (
+        client.http.get(url, params={"versionLabel": "v1"}, timeout=10),
+        client.post("GetKernelSessionLogsStream", kernelSessionId=number),
+    ):
+        assert stored.headers["Content-Type"] == "application/json"
+        assert stored.json()[0]["data"] == "first\n"
 
 
 @pytest.mark.parametrize(
