@@ -16,6 +16,8 @@ from ckptsync.core.layout import EVENTS_NAME
 from ckptsync.core.session import read_events
 from ckptsync.testing.sb3_files import mlp_parameters, write_sb3_zip
 
+pytestmark = pytest.mark.slow  # up to three whole sessions each
+
 TOY = Path(__file__).parents[2] / "kernels" / "toy"
 
 
