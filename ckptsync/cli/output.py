@@ -86,18 +86,42 @@ class Output:
         if not self.quiet:
             self._write(self.err, line, shield=True)
 
+    def notice(self, text: str) -> None:
+        """Write what a job of CI shows beside itself; elsewhere nothing, the answer says it."""
+        if self._annotates:
+            self._annotate("notice", text)
+
     def warn(self, text: str) -> None:
         """Write a warning; `--quiet` does not silence it."""
+        if self._annotates:
+            self._annotate("warning", text)
+            return
         self._write(self.err, (Styled("warning: ", "warn"), text), shield=True)
 
     def failure(self, message: str, hint: str | None, value: Mapping[str, Any]) -> None:
         """Write an error: as text on stderr, with `--json` also as the one object on stdout."""
+        if self._annotates:
+            self._annotate("error", f"{message}\nnext: {hint}" if hint else message)
+        else:
+            self._write_failure(message, hint)
+        if self.as_json:
+            self._write_json(value)
+
+    def _write_failure(self, message: str, hint: str | None) -> None:
         for number, text in enumerate(message.split("\n")):
             self._write(self.err, (Styled("error: ", "bad"), text) if number == 0 else f"  {text}", shield=True)
         if hint:
             self._write(self.err, (Styled("  next: ", "strong"), hint), shield=True)
-        if self.as_json:
-            self._write_json(value)
+
+    @property
+    def _annotates(self) -> bool:
+        return os.environ.get("GITHUB_ACTIONS") == "true"
+
+    def _annotate(self, kind: str, text: str) -> None:
+        """Write a line that GitHub Actions shows beside the job; see its "workflow commands"."""
+        shown = "\n".join(escape(redact(line)) for line in text.splitlines())
+        told = shown.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+        self._put(self.err, f"::{kind}::{told}\n")
 
     def traceback(self, text: str) -> None:
         """Write a traceback, for `--debug`."""

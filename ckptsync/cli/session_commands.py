@@ -25,20 +25,32 @@ def launch(arguments: Namespace, output: Output) -> Answer:
     """Train one session and bring home what it made."""
     project = targets.project_of(arguments)
     run = project.run(arguments.run)
-    options = LaunchOptions(
-        quick=arguments.quick,
-        steps=arguments.steps,
+    options = launch_options(arguments, quick=arguments.quick, steps=arguments.steps)
+    if arguments.dry_run:
+        launch_plan = plan(project, run, options)
+        return Answer(launch_plan.to_json, lambda: session_text.planned(launch_plan))
+    trip = roundtrip.run(
+        project,
+        run,
+        options,
+        detach=arguments.detach,
+        when_possible=arguments.when_possible,
+        reporter=Reporter(output),
+    )
+    return _trip(project, run, trip)
+
+
+def launch_options(arguments: Namespace, *, quick: bool = False, steps: int | None = None) -> LaunchOptions:
+    """Return what a command line says of a new session."""
+    return LaunchOptions(
+        quick=quick,
+        steps=steps,
         fresh=arguments.fresh,
         runner=arguments.runner,
         set=dict(arguments.set),
         save=dict(arguments.save),
         seed=arguments.seed,
     )
-    if arguments.dry_run:
-        launch_plan = plan(project, run, options)
-        return Answer(launch_plan.to_json, lambda: session_text.planned(launch_plan))
-    trip = roundtrip.run(project, run, options, detach=arguments.detach, reporter=Reporter(output))
-    return _trip(project, run, trip)
 
 
 def wait(arguments: Namespace, output: Output) -> Answer:

@@ -38,6 +38,7 @@ _STATES = {
     "verified": "verified, to be restored",
     "restoring": "being restored",
     "closed": "closed, never started",
+    "superseded": "passed over for a later one",
 }
 _FINE = ("target", "deadline", "steps", "request")
 
@@ -71,22 +72,27 @@ def session_table(rows: Iterable[SessionRow], *, last: int | None = None) -> Ite
                 str(row.checkpoints),
                 f"{row.seconds:.1f}" if first and row.seconds is not None else "-",
                 row.fidelity or ("from zero" if row.started_at is not None else "-"),
-                _ending(row),
+                _ended(row),
             )
         )
     yield from text.table(head, cells, right=range(len(head) - 6, len(head) - 2))
 
 
-def _ending(row: SessionRow) -> Part:
+def ending(row: SessionRow) -> str:
+    """Return how a session ended, or how far its way home is, in words."""
     state, _, undone = row.state.partition(", ")
     cause = _CAUSES.get(row.cause or "", row.cause or "")
     after = f", {undone}" if undone else ""
     if state in ("complete", "restored"):
-        told = (cause or state) + after
-        return text.good(told) if row.cause in _FINE and not undone else text.warn(told)
-    if state in _STATES:
-        return text.strong(_STATES[state] + after)
-    return text.bad(", ".join(filter(None, [state, cause])) + after)
+        return (cause or state) + after
+    return _STATES.get(state) or ", ".join(filter(None, [state, cause])) + after
+
+
+def _ended(row: SessionRow) -> Part:
+    state, _, undone = row.state.partition(", ")
+    if state in ("complete", "restored"):
+        return text.good(ending(row)) if row.cause in _FINE and not undone else text.warn(ending(row))
+    return text.strong(ending(row)) if state in _STATES else text.bad(ending(row))
 
 
 def run_status(status: RunStatus, *, last: int | None = None) -> Iterator[Line]:

@@ -84,6 +84,7 @@ class SessionRecord:
         planned_at: when, for people.
         scenarios: what it did for each scenario.
         discovered: it was planned elsewhere, and its runner's service told of it.
+        cancelled: it was asked to stop from here.
     """
 
     session: str
@@ -107,6 +108,7 @@ class SessionRecord:
     planned_at: str = ""
     scenarios: Mapping[str, ScenarioRecord] = field(default_factory=dict)
     discovered: bool = False
+    cancelled: bool = False
 
     @property
     def order(self) -> tuple[str, int]:
@@ -196,6 +198,10 @@ def _closed(record: SessionRecord, fields: Mapping[str, Any]) -> SessionRecord:
     return replace(record, stage="closed", reason=fields["reason"])
 
 
+def _cancelled(record: SessionRecord, fields: Mapping[str, Any]) -> SessionRecord:
+    return replace(record, cancelled=True)
+
+
 def _undone(record: SessionRecord, fields: Mapping[str, Any]) -> SessionRecord:
     return replace(record, undone=True)
 
@@ -248,6 +254,7 @@ _STEPS: Mapping[str, Callable[[SessionRecord, Mapping[str, Any]], SessionRecord]
     "restoring": _restoring,
     "restored": _restored,
     "closed": _closed,
+    "cancelled": _cancelled,
     "undone": _undone,
 }
 _SCENARIO_STEPS: Mapping[str, Callable[[ScenarioRecord, Mapping[str, Any]], ScenarioRecord]] = {

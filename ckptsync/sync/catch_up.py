@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..core.errors import ExitCode, LockedError
 from ..core.units import duration_text
 from ..project.config import Project, RunConfig
-from ..project.lineage import SessionRecord
-from ..runners.base import SessionStatus
-from .discovery import discover
+from ..project.lineage import SessionRecord, unsettled
+from ..runners.base import RemoteRunner, SessionStatus
+from .discovery import discover, newest
 from .ledgers import find_record, known_records, open_ledger
 from .receipts import RestoreReceipt
 from .reporting import Reporter
@@ -24,14 +24,16 @@ class Caught:
     """What there was to catch up with.
 
     Args:
-        home: how the newest session came home that another machine started; None: there was none to bring.
-        running: one that still runs, or None; nothing was brought home then.
+        home: how the newest session came home; None: there was none to bring.
+        running: one that still runs, or None.
         status: what its runner says of that one.
+        branch: why what a session left is none of the run's line, or None; it stays in results.
     """
 
     home: RoundTrip | None = None
     running: SessionRecord | None = None
     status: SessionStatus | None = None
+    branch: LockedError | None = None
 
 
 def catch_up(project: Project, run: RunConfig, runner: str, *, reporter: Reporter) -> Caught:
@@ -42,6 +44,7 @@ def catch_up(project: Project, run: RunConfig, runner: str, *, reporter: Reporte
     discover(project, run, runner, reporter)
     left = [record for record in known_records(project, run.name) if record.discovered and not record.settled]
     home: RoundTrip | None = None
+    branch: LockedError | None = None
     for record in sorted(left, key=lambda r: r.order, reverse=True):
         if (ahead := _restored_after(project, run, record)) is not None:
             reason = f"superseded by {ahead}"
@@ -51,22 +54,50 @@ def catch_up(project: Project, run: RunConfig, runner: str, *, reporter: Reporte
             status = runner_for(project, record.runner, run.name).status(handle_of(record))
             if not status.state.finished:
                 return Caught(home, record, status)
-        result = _bring_home(project, run, record, reporter)
-        if home is not None and result is not None:
+        if home is not None:
             reporter.warn(f"{home.message.splitlines()[0]}; going back to {record.session}")
-        home = result if result is not None and (home is None or result.receipt is not None) else home
-    return Caught(home)
+        try:
+            home = _at_home(carry_on(project, run, record.session, Manner(), reporter=reporter)) or home
+        except LockedError as error:
+            if not find_record(project, record.session).settled:
+                raise
+            reporter.warn(error.message)
+            branch = branch or error
+    return Caught(home, branch=branch)
 
 
-def _bring_home(project: Project, run: RunConfig, record: SessionRecord, reporter: Reporter) -> RoundTrip | None:
-    """Return how a session that has ended came home; None where it is a branch, which stays in results."""
-    try:
-        result = carry_on(project, run, record.session, Manner(), reporter=reporter)
-    except LockedError as error:
-        if not find_record(project, record.session).settled:
-            raise
-        reporter.warn(error.message)
+def settle(project: Project, run: RunConfig, runner: str, *, reporter: Reporter) -> Caught:
+    """Catch up, and bring home what a session of this machine left that has ended; waits for nothing."""
+    seen = _still_runs(project, run, runner)
+    if seen is not None:
+        return seen
+    caught = catch_up(project, run, runner, reporter=reporter)
+    left = unsettled(known_records(project, run.name))
+    if caught.running is not None or left is None or left.stage == "planned":
+        return caught
+    if left.state is None:
+        status = runner_for(project, left.runner, run.name).status(handle_of(left))
+        if not status.state.finished:
+            return replace(caught, running=left, status=status)
+    home = _at_home(carry_on(project, run, left.session, Manner(), reporter=reporter))
+    return replace(caught, home=home or caught.home)
+
+
+def _still_runs(project: Project, run: RunConfig, runner: str) -> Caught | None:
+    """Look at the newest session alone, so that one that still runs is told at once."""
+    service = runner_for(project, runner, run.name)
+    seen = newest(service, run.name) if isinstance(service, RemoteRunner) else None
+    if seen is None:
         return None
+    status = service.status(seen.handle)
+    if status.state.finished:
+        return None
+    handle = seen.handle.to_json()
+    record = SessionRecord(seen.spec.session, run.name, seen.spec, runner, "started", handle=handle, discovered=True)
+    return Caught(running=record, status=status)
+
+
+def _at_home(result: RoundTrip | None) -> RoundTrip | None:
     if result is not None and result.exit_code == ExitCode.INTERRUPTED:
         raise KeyboardInterrupt
     return result

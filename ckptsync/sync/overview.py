@@ -130,10 +130,19 @@ def overview(project: Project, run: RunConfig | None = None) -> Overview:
     return Overview(str(project.root), tuple(_run_status(project, each) for each in runs))
 
 
+def head_steps(project: Project, run: RunConfig) -> dict[str, int]:
+    """Return N of every scenario's head; 0 without one."""
+    tree = project.tree(run)
+    stored = sets.scan(tree.checkpoints)
+    return {spec.name: _scenario_status(tree, stored, spec).num_timesteps for spec in run.scenarios}
+
+
 def session_rows(record: SessionRecord) -> list[SessionRow]:
     """Return the table's lines of one session."""
     scenarios: list[tuple[str | None, ScenarioRecord]] = [*record.scenarios.items()]
     state = record.state or record.stage
+    if record.discovered and state == "closed":
+        state = "superseded"
     if record.undone:
         state += ", undone"
     return [
