@@ -25,12 +25,16 @@ def main(arguments: list[str] | None = None) -> int:
         "--set", action="append", default=[], metavar="NAME=VALUE", type=_setting, help="one of its settings"
     )
     options = parser.parse_args(arguments)
-    stopped = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stopped.set())
     with tempfile.TemporaryDirectory(prefix="kaggle-") as temporary:
         folder = options.folder or Path(temporary)
-        with KaggleService(folder, port=options.port, user=options.user, **dict(options.set)) as service:
+        try:
+            service = KaggleService(folder, port=options.port, user=options.user, **dict(options.set))
+        except OSError as error:
+            parser.error(f"port {options.port}, folder {folder}: {error}")
+        stopped = threading.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: stopped.set())
+        with service:
             lines = [f"export {name}={value}\n" for name, value in service.environment().items()]
             sys.stdout.write("".join(lines))
             sys.stdout.flush()

@@ -73,8 +73,10 @@ def stored(records: list[str]) -> str:
 def made_up(size: int) -> Iterator[str]:
     """Yield the text of a log of about this many bytes, without ever holding it."""
     yield "["
-    for index in range(max(size // len(_MADE_UP), 1)):
-        yield f"\n,{_MADE_UP}" if index else _MADE_UP
+    yield _MADE_UP
+    following = f"\n,{_MADE_UP}"
+    for _ in range(size // len(_MADE_UP) - 1):
+        yield following
     yield "\n]"
 
 

@@ -149,14 +149,14 @@ class KaggleService:
     def stop(self) -> None:
         """End every run and connection; when this returns, no thread and no process of the service is left."""
         self._world.closing.set()
-        for run in self.runs():
-            run.kill()
-        if self._thread is not None:
+        if self._thread is None:
+            self._server.server_close()
+        else:
             self._server.close()
             self._thread.join()
             self._thread = None
-        else:
-            self._server.server_close()
+        for run in self.runs():  # now that nobody can push another one
+            run.kill()
 
     def __enter__(self) -> Self:
         return self.start()

@@ -6,6 +6,7 @@ import json
 import random
 import time
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
 from .accounts import Account
@@ -181,6 +182,7 @@ def _key(kernel: Kernel, version: KernelVersion, index: int) -> str:
 def _streamed(head: str, size: int, tail: str, *, escape: bool) -> Response:
     """Answer with a made-up log, piece by piece, inside a JSON string or by itself."""
 
+    @cache
     def piece(text: str) -> bytes:
         return (json.dumps(text)[1:-1] if escape else text).encode()
 

@@ -59,6 +59,12 @@ def test_an_unknown_setting(capsys: pytest.CaptureFixture[str], tmp_path: Path) 
         KaggleService(tmp_path, no_such=1)
 
 
+def test_a_port_that_is_taken(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    with KaggleService(tmp_path) as service, pytest.raises(SystemExit):
+        main(["--port", str(service.port)])
+    assert f"port {service.port}" in capsys.readouterr().err
+
+
 def test_every_setting_is_described() -> None:
     described = set(re.findall(r"\w+", Settings.__doc__ or ""))
     assert set(Settings.__dataclass_fields__) <= described
