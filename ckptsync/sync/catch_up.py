@@ -57,12 +57,14 @@ def catch_up(project: Project, run: RunConfig, runner: str, *, reporter: Reporte
         if home is not None:
             reporter.warn(f"{home.message.splitlines()[0]}; going back to {record.session}")
         try:
-            home = _at_home(carry_on(project, run, record.session, Manner(), reporter=reporter)) or home
+            result = _at_home(carry_on(project, run, record.session, Manner(), reporter=reporter))
         except LockedError as error:
             if not find_record(project, record.session).settled:
                 raise
             reporter.warn(error.message)
             branch = branch or error
+        else:
+            home = home or result
     return Caught(home, branch=branch)
 
 

@@ -1,114 +1,146 @@
-"""Machines that run whole sessions of bundled scripts, one after another, with nothing but what they are given."""
+"""Several machines with clones of one project, and the service that they share; sessions end when they are told to."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from ckptsync.core import heads, names, sets
-from ckptsync.core.layout import SESSION_INFO_NAME, TrainingTree
-from ckptsync.core.manifest import Manifest, Origin
-from ckptsync.core.pack import PACK_SUFFIX, write_pack
-from ckptsync.core.session import SavePolicy, ScenarioSpec, SessionSpec, read_session_info
-from ckptsync.runners.bundle import build_bundle
-from support.toysets import LINEAGE
+from ckptsync.core import heads, sets
+from ckptsync.core.layout import TrainingTree
+from ckptsync.core.manifest import Manifest
+from ckptsync.core.session import SessionSpec
+from ckptsync.project.config import Project, RunConfig
+from ckptsync.runners.base import SessionHandle, SessionState, Submission
+from ckptsync.runners.bundle import read_spec
+from ckptsync.sync import dispatch, roundtrip, runners
+from ckptsync.sync.launch import LaunchOptions
+from ckptsync.testing.remote import RemoteService, ServiceRunner
+from support.projects import CONFIG, Script, ScriptedRunner, Told, make_project
+
+REMOTE = CONFIG.replace('"scripted"', '"remote"').replace("1000", "1_000_000")
+
+
+class Version(ScriptedRunner):
+    """One version of the service: it does what its script says at once, and runs until it is told to end."""
+
+    def __init__(self, folder: Path, script: Script) -> None:
+        super().__init__(folder, script, lambda _session: self.told())
+        self.spec: SessionSpec | None = None
+
+    def told(self) -> SessionSpec:
+        """What the session was told."""
+        assert self.spec is not None
+        return self.spec
+
+    def start(self, submission: Submission) -> SessionHandle:
+        """Do everything but end."""
+        self.spec = read_spec(submission.script)
+        self.script = replace(self.script)
+        return super().start(submission)
+
+    @property
+    def running(self) -> bool:
+        """Whether it was not told to end yet."""
+        return self.script.state is SessionState.RUNNING
+
+    def finish(self, state: SessionState = SessionState.COMPLETE) -> None:
+        """End."""
+        self.script.state = state
+        if state is SessionState.COMPLETE:
+            self.end(self.told().session)
+
+    def cancel(self, handle: SessionHandle) -> None:
+        """End, with what is there."""
+        if self.running:
+            self.script.state = SessionState.CANCELLED
+
+    def made(self) -> list[Manifest]:
+        """Every set that it has sealed."""
+        trees = self.folder.glob("*/data/models")
+        return [s.manifest for tree in trees for s in sets.scan(TrainingTree(tree).checkpoints) if s.manifest]
 
 
 class Machine:
-    """Runs one session after another, each in folders of its own, and carries the heads between them."""
+    """One clone of the project.
 
-    def __init__(self, root: Path, kernel: Path, cache: Path) -> None:
-        self.root = root
-        self.cache = cache
-        self.kernel = kernel
-        self.number = 0
-        self.heads: dict[str, Origin] = {}
-        self.packs: dict[str, Path] = {}
-        self.mounts: dict[str, Path] = {}
-        self.environment: dict[str, str] = {}
+    Args:
+        folder: where it is; anew when it exists.
+        cache: what a first launch has packed.
+    """
 
-    def spec(self, **fields: Any) -> SessionSpec:
-        self.number += 1
-        values: dict[str, Any] = {
-            "run": "r",
-            "session": names.session_id("r", self.number),
-            "lineage": LINEAGE,
-            "generation": self.number,
-            "scenarios": (ScenarioSpec("x", 2000),),
-            "heads": self.heads,
-            "save": SavePolicy(every_steps=100, save_best=False),
-            **fields,
-        }
-        return SessionSpec(**values)
-
-    def prepare(self, spec: SessionSpec) -> tuple[list[str], Path, dict[str, str]]:
-        place = self.root / f"machine{self.number}"
-        (place / "working").mkdir(parents=True)
-        (place / "input").mkdir()
-        for name, path in self.packs.items():
-            (place / "input" / name).write_bytes(path.read_bytes())
-        for where, folder in self.mounts.items():
-            mount(folder, place / "input" / where)
-        bundle = build_bundle(self.kernel, spec, cache=self.cache)
-        (place / "kernel.py").write_bytes(bundle.script)
-        for name, path in bundle.inputs.items():
-            (place / "input" / name).write_bytes(path.read_bytes())
-        own = {"CKPTSYNC_INPUT_DIR": str(place / "input"), "TMPDIR": str(place)}
-        environment = {**os.environ, **self.environment, **own}
-        return [sys.executable, str(place / "kernel.py")], place / "working", environment
-
-    def run(self, **fields: Any) -> Session:
-        command, working, environment = self.prepare(self.spec(**fields))
-        done = subprocess.run(command, cwd=working, env=environment, capture_output=True, text=True, timeout=60)
-        assert not list(working.parent.glob("ckptsync-*"))
-        return Session(working, done.returncode, done.stdout + done.stderr)
-
-    def carry(self, session: Session, scenario: str = "x") -> Manifest:
-        """Pack the head, as a launch does."""
-        head = heads.read_head(session.tree, scenario)
-        assert head is not None
-        manifest = sets.read_manifest(session.tree.checkpoints / (head.stem + names.MANIFEST_SUFFIX))
-        files = [*(entry.path for entry in manifest.files), head.stem + names.MANIFEST_SUFFIX]
-        self.packs = {name: path for name, path in self.packs.items() if not name.startswith(f"{scenario}_")}
-        pack = self.root / (head.stem + PACK_SUFFIX)
-        write_pack(pack, {name: session.tree.checkpoints / name for name in files})
-        self.packs[pack.name] = pack
-        self.heads = {**self.heads, scenario: Origin(manifest.session, manifest.num_timesteps, manifest.digest)}
-        return manifest
-
-
-class Session:
-    """What one session left."""
-
-    def __init__(self, working: Path, code: int, log: str) -> None:
-        self.working = working
-        self.code = code
-        self.log = log
-        self.tree = TrainingTree(working / "data" / "models")
+    def __init__(self, folder: Path, cache: Path) -> None:
+        if folder.exists():
+            shutil.rmtree(folder)
+        self.project: Project = make_project(folder, REMOTE)
+        shutil.copytree(cache, self.project.layout.cache)
+        self.told = Told()
 
     @property
-    def info(self) -> dict[str, Any]:
-        return read_session_info(self.working / SESSION_INFO_NAME)
+    def run(self) -> RunConfig:
+        """The only run."""
+        return self.project.run(None)
 
-    def sealed(self) -> list[int]:
-        return [s.num_timesteps for s in sets.scan(self.tree.checkpoints) if s.state is sets.SetState.SEALED]
+    @property
+    def head(self) -> heads.Head | None:
+        """Where it stands."""
+        return heads.read_head(self.project.tree(self.run), "a")
+
+    def dispatch(self, **options: object) -> dispatch.Report:
+        """`ckptsync dispatch`."""
+        given = LaunchOptions(**options)  # type: ignore[arg-type]
+        return dispatch.dispatch(self.project, self.run, given, reporter=self.told)
+
+    def collect(self) -> dispatch.Report:
+        """`ckptsync collect`."""
+        return dispatch.collect(self.project, self.run, reporter=self.told)
+
+    def launch(self, **options: object) -> roundtrip.RoundTrip:
+        """`ckptsync launch`."""
+        given = LaunchOptions(**options)  # type: ignore[arg-type]
+        return roundtrip.run(self.project, self.run, given, reporter=self.told)
+
+    def wait(self) -> roundtrip.RoundTrip:
+        """`ckptsync wait`."""
+        return roundtrip.resume_unfinished(self.project, self.run, reporter=self.told)
 
 
-def mount(outputs: Path, target: Path) -> None:
-    """Copy what a service keeps of a session's outputs: bytes, but no links, no modes and no empty folders."""
-    for path in sorted(outputs.rglob("*")):
-        if path.is_file() and not path.is_symlink():
-            place = target / path.relative_to(outputs)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_bytes(path.read_bytes())
-            place.chmod(0o444)
+class Machines:
+    """A service and the machines that share it.
 
+    Args:
+        folder: for all of it.
+        cache: what a first launch has packed.
+    """
 
-def kernel_of(root: Path, script: str) -> Path:
-    folder = root / "kernel"
-    folder.mkdir()
-    (folder / "train.py").write_text(script)
-    return folder
+    def __init__(self, folder: Path, cache: Path) -> None:
+        self.folder = folder
+        self._cache = cache
+        self.script = Script(state=SessionState.RUNNING)
+        self.service = RemoteService(folder / "service", lambda place: Version(place, self.script))
+
+    def machine(self, name: str) -> Machine:
+        """Make a machine with an empty clone."""
+        return Machine(self.folder / name, self._cache)
+
+    @property
+    def versions(self) -> list[Version]:
+        """What the service has, oldest first."""
+        return [version.runner for version in self.service.versions if isinstance(version.runner, Version)]
+
+    def finish(self, state: SessionState = SessionState.COMPLETE) -> None:
+        """End whatever runs."""
+        for version in self.versions:
+            if version.running:
+                version.finish(state)
+
+    @contextmanager
+    def connected(self) -> Iterator[Machines]:
+        """Let the name `remote` mean the service."""
+        runners.RUNNERS["remote"] = lambda _project, _settings: ServiceRunner(self.service)
+        try:
+            yield self
+        finally:
+            del runners.RUNNERS["remote"]

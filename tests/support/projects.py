@@ -148,7 +148,7 @@ class ScriptedRunner:
             log.write("start", scenario=scenario.name, num_timesteps=begun, target=scenario.total_timesteps)
             self._seal(tree, spec, scenario.name, origin, begun, log)
         if self.script.state is SessionState.COMPLETE:
-            self._end(spec.session)
+            self.end(spec.session)
         self.script.change(working)
         return SessionHandle(submission.session, self.name, {"generation": submission.generation})
 
@@ -187,9 +187,10 @@ class ScriptedRunner:
             tree.checkpoints, num_timesteps, scenario=scenario.name, resumed_from=origin, parent=parent, **fields
         )
         set_head(tree, made)
-        self._end(session)
+        self.end(session)
 
-    def _end(self, session: str) -> None:
+    def end(self, session: str) -> None:
+        """Write the end marker of a session."""
         info = SessionInfo(session, "steps", 0, {}, seconds=1.0, total_training_time=1.0)
         write_session_info(self._working(session) / SESSION_INFO_NAME, info)
 

@@ -12,6 +12,7 @@ from ckptsync.core.findings import blocker
 from ckptsync.core.heads import Head
 from ckptsync.core.session import ScenarioSpec, SessionSpec
 from ckptsync.core.sets import SetState, StoredSet
+from ckptsync.runners.bundle import Bundle
 from ckptsync.sync.launch import LaunchPlan
 from ckptsync.sync.overview import Overview, RunStatus, ScenarioStatus, SessionRow
 from ckptsync.sync.receipts import Moved, RestoreReceipt
@@ -90,7 +91,7 @@ def test_a_launch_plan_says_what_is_sent_and_when_it_ends() -> None:
     )
     manifest = toysets.manifest_of("cart", 200, toysets.files_of("cart", 200))
     resumes = {"cart": ("cart_checkpoint_200_steps", 200), "pole": None}
-    plan = LaunchPlan(spec, "local", (("x.ckpt", manifest),), resumes, ("look here",), script=b"x" * 2000)
+    plan = LaunchPlan(spec, "local", (("x.ckpt", manifest),), resumes, ("look here",), code=Bundle(b"x" * 2000))
     assert read(session_text.planned(plan)) == [
         "would start cart/s0002 on local (lineage l0001-abcdef, generation 2)",
         "  cart: goes on from cart_checkpoint_200_steps, target 500 steps",

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.machines import Machines
 from support.projects import CONFIG, Script, ScriptedRunner, Told, make_project
 
 from ckptsync.core.layout import TrainingTree
@@ -53,3 +55,10 @@ def bench(fast_folder: Path, packed: Path, monkeypatch: pytest.MonkeyPatch) -> B
     shutil.copytree(packed, bench.project.layout.cache)
     monkeypatch.setitem(runners.RUNNERS, "scripted", lambda project, settings: bench.runner)
     return bench
+
+
+@pytest.fixture
+def machines(fast_folder: Path, packed: Path) -> Iterator[Machines]:
+    """A service, and machines that share it."""
+    with Machines(fast_folder, packed).connected() as machines:
+        yield machines
