@@ -69,3 +69,23 @@ def test_what_is_quick_gets_no_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     with Reporter(Output(out=io.StringIO(), err=err)).progress("quick", 10) as meter:
         meter.advance(10)
     assert "quick" not in err.getvalue()
+
+
+def test_a_note_stands_beside_it() -> None:
+    err, clock = io.StringIO(), Clock()
+    with Reporter(Output(out=io.StringIO(), err=err), clock=clock).progress("a/s0001", 200, unit="steps") as meter:
+        clock.seconds = 11
+        meter.note("reward 5 · 3:00 to the target")
+        meter.set(100)
+    assert err.getvalue() == "a/s0001: 100 steps of 200 steps (50 %) · reward 5 · 3:00 to the target\n"
+
+
+def test_a_note_replaces_the_guess_of_a_bar_and_cannot_move_the_cursor() -> None:
+    terminal = Terminal()
+    reporter = Reporter(Output(out=io.StringIO(), err=terminal), bar_delay=0)
+    with reporter.progress("a/s0001", 2000, unit="steps") as meter:
+        meter.note("reward {5} \x1b[2J")
+        meter.set(1000)
+        reporter.line("x")  # draws it anew
+    assert "| 1,000/2,000 steps · reward {5} \\x1b[2J" in terminal.getvalue()
+    assert "\x1b[2J" not in terminal.getvalue()
