@@ -16,9 +16,21 @@ from pathlib import Path
 
 import pytest
 
+from ..core import jsonio, names
 from ..core.errors import CkptsyncError, CorruptError, NothingFoundError
 from ..core.layout import SAVE_REQUEST_NAME
-from ..runners.base import LiveRunner, OutputFile, Runner, SessionHandle, SessionState, SessionStatus, Submission
+from ..core.session import ScenarioSpec, SessionSpec
+from ..runners.base import (
+    LiveRunner,
+    OutputFile,
+    RemoteRunner,
+    Runner,
+    SessionHandle,
+    SessionState,
+    SessionStatus,
+    StreamingRunner,
+    Submission,
+)
 
 _FILES = b"""
 import os, sys
@@ -305,3 +317,61 @@ class LiveRunnerContract(RunnerContract):
 
     def _listed(self, runner: Runner, handle: SessionHandle) -> set[str]:
         return {file.path for file in runner.outputs(handle)}
+
+
+class StreamingRunnerContract(RunnerContract):
+    """What a runner must keep besides when it sends what a session prints as it prints it."""
+
+    def test_what_is_followed_is_the_log(self, runner: StreamingRunner) -> None:
+        """The same bytes as `log` gives, from any offset on; a stream that breaks early is no error."""
+        assert isinstance(runner, StreamingRunner)
+        handle = runner.start(self.submission(_FILES))
+        whole = b"".join(runner.follow(handle))
+        self.finish(runner, handle)
+        told = runner.log(handle)
+        assert told.startswith(whole)
+        for offset in (0, 1, 5, len(told)):
+            assert told[offset:].startswith(b"".join(runner.follow(handle, offset)))
+
+    def test_what_is_followed_comes_while_the_session_runs(self, runner: StreamingRunner) -> None:
+        """Else `log` would do."""
+        handle = runner.start(self.submission(UNTIL_STOPPED))
+        self.ready(runner, handle)
+        stream = runner.follow(handle)
+        seen = b""
+        while b"ready" not in seen:
+            seen += next(stream)
+        assert not runner.status(handle).state.finished
+        runner.cancel(handle)
+        self.finish(runner, handle)
+
+
+class RemoteRunnerContract(RunnerContract):
+    """What a runner must keep besides when its sessions are known to a service."""
+
+    def bundle(self, session: str, generation: int) -> bytes:
+        """Make the script of a session; to be overridden where the first line of a bundle is not enough."""
+        run, _number = names.parse_session_id(session)
+        spec = SessionSpec(run, session, "20260101-aaaaaa", generation, (ScenarioSpec("toy", 100),))
+        return b"# ckptsync-session: " + jsonio.canonical(spec.to_json()) + b"\n" + self.preamble + _FILES
+
+    def test_sessions_are_discovered_newest_first(self, runner: RemoteRunner) -> None:
+        """Another machine finds them with what they were told, and nothing of other runs."""
+        assert isinstance(runner, RemoteRunner)
+        assert runner.discover("contract") == []
+        handles = []
+        for number in (1, 2):
+            session = names.session_id("contract", number)
+            handles.append(runner.start(Submission(session, number, self.bundle(session, number))))
+            self.finish(runner, handles[-1])
+        found = runner.discover("contract")
+        assert [discovered.handle for discovered in found] == handles[::-1]
+        assert [discovered.spec.generation for discovered in found] == [2, 1]
+        assert runner.discover("contract", limit=1) == found[:1]
+        assert runner.discover("other") == []
+
+    def test_limits_are_told(self, runner: RemoteRunner) -> None:
+        """They are amounts that can be compared."""
+        told = runner.limits()
+        assert told.session_seconds is None or told.session_seconds > 0
+        assert all(allowance.left_seconds >= 0 for allowance in told.allowances)

@@ -23,10 +23,15 @@ PATIENCE = Patience(2.0, first_pause=0.01, longest_pause=0.1)
 
 
 def client_of(
-    service: KaggleService, home: Path, *, account: Account | None = None, patience: Patience = PATIENCE
+    service: KaggleService,
+    home: Path,
+    *,
+    account: Account | None = None,
+    patience: Patience = PATIENCE,
+    timeout: float = 5.0,
 ) -> KaggleClient:
     """Return a client that knows of nothing but the service."""
-    return KaggleClient(service.environment(account), home, timeout=5.0, patience=patience)
+    return KaggleClient(service.environment(account), home, timeout=timeout, patience=patience)
 
 
 def runner_of(

@@ -131,6 +131,7 @@ class KaggleRunner:
             "slug": versions.slug,
             "version": found.number,
             "generation": found.generation,
+            "lineage": found.lineage,
         }
         return SessionHandle(found.session, self.name, reference)
 

@@ -48,7 +48,13 @@ def test_a_push_that_did_nothing_is_made_again(service: KaggleService, home: Pat
     service.settings.retry_after_seconds = 0
     service.faults.add(fault, "SaveKernel")
     handle = runner_of(service, home, patience=SHORT).start(submission("toy/s0001"))
-    assert handle.reference == {"owner": "tester", "slug": "ckptsync-toy", "version": 1, "generation": 1}
+    assert handle.reference == {
+        "owner": "tester",
+        "slug": "ckptsync-toy",
+        "version": 1,
+        "generation": 1,
+        "lineage": "20260101-aaaaaa",
+    }
     assert len(service.runs()) == 1
 
 
@@ -121,6 +127,15 @@ def test_a_double_that_appears_late_is_cancelled(service: KaggleService, home: P
     assert handle.reference["version"] == 1
     assert service.run("tester/ckptsync-toy", 2).wait(10)
     assert service.run("tester/ckptsync-toy", 1).status[0] == "running"
+
+
+def test_a_session_of_another_lineage_is_another_one(service: KaggleService, home: Path) -> None:
+    runner = runner_of(service, home)
+    handle = runner.start(submission("toy/s0001"))
+    theirs = submission("toy/s0001", lineage="20260101-bbbbbb")
+    assert runner.find(theirs) is None
+    found = runner.find(Submission("toy/s0001", 1, b""))  # who does not say the lineage is told it
+    assert found == handle and found.reference["lineage"] == "20260101-aaaaaa"
 
 
 def test_nothing_is_pushed_behind_a_session_that_is_ahead(service: KaggleService, home: Path) -> None:
