@@ -78,6 +78,7 @@ class Pushing:
         return Kernel(owner, slug, title, self._world.number())
 
     def _add_version(self, account: Account, kernel: Kernel, request: Json, *, runs: bool) -> Json:
+        script = _script(request)
         kept, invalid = self._sources(account, request)
         accelerator = _accelerator(request)
         stored = {**request, **kept}
@@ -93,7 +94,7 @@ class Pushing:
             version.run = Run(
                 self._world,
                 self._world.folder / "kernels" / f"{kernel.number}-{kernel.slug}" / str(number),
-                _script(request),
+                script,
                 limit_seconds=min(float(request.get("sessionTimeoutSeconds") or longest), longest),
                 accelerator=accelerator,
                 mount=lambda inputs: self._mount(account, stored, inputs),
@@ -163,8 +164,11 @@ def _script(request: Json) -> str:
     text = str(request.get("text") or "")
     if request.get("kernelType") != "notebook":
         return text
-    cells = json.loads(text).get("cells") or []
-    return "\n".join("".join(cell["source"]) for cell in cells if cell.get("cell_type") == "code")
+    try:
+        cells = json.loads(text)["cells"]
+        return "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    except (ValueError, TypeError, KeyError) as error:
+        raise ApiError(400, "The source is no notebook") from error
 
 
 def _refused(error: str) -> Json:

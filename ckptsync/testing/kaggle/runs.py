@@ -173,6 +173,9 @@ class Run:
             if not self._killed:
                 self._world.closing.wait(settings.saving_seconds)
             self._end(status, message)
+        except Exception:  # noqa: BLE001  (the machine has failed, not the script)
+            self._world.failed()
+            self._end(RunStatus.ERROR, "")
         finally:
             self.log.close()
 

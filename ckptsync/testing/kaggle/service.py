@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import threading
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -61,8 +60,8 @@ class KaggleService:
     def __init__(self, folder: Path, *, port: int = 0, user: str = "tester", **settings: Any) -> None:
         self.settings = Settings(**settings)
         self.faults = Faults()
-        self.failures: list[str] = []
         self._world = World(folder.absolute(), self.settings)
+        self.failures = self._world.failures
         self.accounts = Accounts(self._world)
         self.account = self.accounts.add(user)
         self._downloads = Downloads(self._world)
@@ -174,7 +173,7 @@ class KaggleService:
         except ConnectionError:
             raise
         except Exception:  # noqa: BLE001  (as any service: 500, and the reason in its own log)
-            self.failures.append(traceback.format_exc())
+            self._world.failed()
             return Response.error(500, "Internal error")
 
     def _route(self, request: Request, call: Call) -> Response:

@@ -9,6 +9,7 @@ import re
 import secrets
 import threading
 import time
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -47,6 +48,7 @@ class World:
         lock: held by whoever reads or changes what the service knows.
         secret: signs the URLs of downloads.
         closing: set when the service stops.
+        failures: tracebacks of errors in the service itself.
     """
 
     folder: Path
@@ -54,6 +56,7 @@ class World:
     lock: threading.RLock = field(default_factory=threading.RLock)
     secret: bytes = field(default_factory=lambda: secrets.token_bytes(32))
     closing: threading.Event = field(default_factory=threading.Event)
+    failures: list[str] = field(default_factory=list)
     _numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(100_000_001))
 
     def number(self) -> int:
@@ -63,6 +66,10 @@ class World:
     def now(self) -> datetime:
         """Return the service's time of day."""
         return datetime.now(UTC) + timedelta(seconds=self.settings.clock_offset_seconds)
+
+    def failed(self) -> None:
+        """Keep the traceback of the error that is being handled."""
+        self.failures.append(traceback.format_exc())
 
     def scaled(self, started: float) -> float:
         """Return the service's seconds since a reading of time.monotonic."""

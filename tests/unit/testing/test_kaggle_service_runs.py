@@ -315,6 +315,22 @@ def test_a_notebook_runs_its_code(client: RawClient) -> None:
     assert json.loads(run.log.text())[0]["data"] == "1\n"
 
 
+def test_what_is_no_notebook(client: RawClient) -> None:
+    for text in ("print(1)", "[]", '{"cells": [{}]}'):
+        answer = client.post(
+            "SaveKernel", slug="tester/a-kernel", newTitle="a kernel", text=text, kernelType="notebook"
+        )
+        assert answer.status_code == 400
+    assert client.call("ListKernels", group="PROFILE")["kernels"] == []
+
+
+def test_a_machine_that_fails_is_no_run_without_an_end(client: RawClient, service: KaggleService) -> None:
+    service.settings.python = "/no/such/python"
+    client.finish("")
+    assert client.status() == "error"
+    assert "/no/such/python" in service.failures.pop()
+
+
 def test_made_up_outputs(client: RawClient, service: KaggleService) -> None:
     client.finish("open('real', 'w').write('x')")
     hostile = ["../escape", "/absolute", "a\nb", "twice", "twice", "..", "c\x00d", "ü" * 300]
