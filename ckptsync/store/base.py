@@ -100,8 +100,8 @@ class Store(Protocol):
 
     def put(
         self, key: str, data: bytes, *, create: bool = False, replacing: str | None = None, digest: str | None = None
-    ) -> None:
-        """Write an object, whole or not at all.
+    ) -> str:
+        """Write an object, whole or not at all, and return its version; empty where there are none.
 
         Args:
             key: its key.

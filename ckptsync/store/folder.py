@@ -37,14 +37,14 @@ class FolderStore:
 
     def put(
         self, key: str, data: bytes, *, create: bool = False, replacing: str | None = None, digest: str | None = None
-    ) -> None:
+    ) -> str:
         """Write an object durably; see `Store`."""
         base.check_put(self, key, data, create, replacing)
         path = self._path(key)
         fsio.make_folder(path.parent)
         if not create and replacing is None:
             fsio.write_bytes(path, data)
-            return
+            return _version(data) if digest is None else digest
         with self._locked():
             found = _version_of(path)
             if (create and found is not None) or (replacing is not None and found != replacing):
@@ -53,6 +53,7 @@ class FolderStore:
                     hint="somebody else writes here too; run the same command again",
                 )
             fsio.write_bytes(path, data)
+        return _version(data)
 
     def read(self, key: str, *, limit: int) -> Stored:
         """Read a small object whole; see `Store`."""

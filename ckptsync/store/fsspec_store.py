@@ -64,7 +64,7 @@ class FsspecStore:
 
     def put(
         self, key: str, data: bytes, *, create: bool = False, replacing: str | None = None, digest: str | None = None
-    ) -> None:
+    ) -> str:
         """Write an object; see `Store`."""
         base.check_put(self, key, data, create, replacing)
         path = self._path(key)
@@ -78,6 +78,7 @@ class FsspecStore:
                 self._fs.mv(written, path)
 
         self._call(f"write {key}", write)
+        return ""
 
     def read(self, key: str, *, limit: int) -> Stored:
         """Read a small object whole; see `Store`. It has no version here."""

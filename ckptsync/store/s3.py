@@ -63,25 +63,28 @@ class S3Store:
 
     def put(
         self, key: str, data: bytes, *, create: bool = False, replacing: str | None = None, digest: str | None = None
-    ) -> None:
+    ) -> str:
         """Write an object in one request; see `Store`."""
         base.check_put(self, key, data, create, replacing)
         raw = bytes.fromhex(digest.removeprefix("sha256:")) if digest else hashlib.sha256(data).digest()
         condition = {"IfNoneMatch": "*"} if create else {"IfMatch": replacing} if replacing is not None else {}
         attempts = 0
 
-        def send() -> None:
+        def send() -> str:
             nonlocal attempts
             attempts += 1
             checksum = base64.b64encode(raw).decode("ascii")
-            self._client.put_object(**self._place(key), Body=data, ChecksumSHA256=checksum, **condition)
+            answer = self._client.put_object(**self._place(key), Body=data, ChecksumSHA256=checksum, **condition)
+            return str(answer["ETag"])
 
         try:
-            self._call(f"write {key}", send)
+            return self._call(f"write {key}", send)
         except PreconditionError:
             # An attempt whose answer was lost may have written it: then what stands in the way is our own
-            if attempts == 1 or self.read(key, limit=base.MAX_OBJECT_BYTES).data != data:
+            found = self.read(key, limit=base.MAX_OBJECT_BYTES) if attempts > 1 else None
+            if found is None or found.data != data:
                 raise
+            return found.version
 
     def read(self, key: str, *, limit: int) -> Stored:
         """Read a small object whole; see `Store`."""
@@ -174,7 +177,8 @@ class S3Store:
             # The checksum that is sent is the sha256 that the caller knows; another one would be computed for nothing
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
-            s3={"addressing_style": "path"} if endpoint else {},
+            # The checksum is among what is signed, so the bytes need no signature of their own, which is another hash
+            s3={"payload_signing_enabled": False, "addressing_style": "path" if endpoint else "auto"},
         )
         try:
             session = boto3.Session(profile_name=options.get("profile"), region_name=options.get("region"))

@@ -69,9 +69,9 @@ class Slow:
     def _pause(self) -> None:
         time.sleep(self._chance.choice((0, 0, 0, 0.0005, 0.003)))
 
-    def put(self, key: str, data: bytes, **conditions: object) -> None:
+    def put(self, key: str, data: bytes, **conditions: object) -> str:
         self._pause()
-        self._store.put(key, data, **conditions)  # type: ignore[arg-type]
+        return self._store.put(key, data, **conditions)  # type: ignore[arg-type]
 
     def read(self, key: str, *, limit: int) -> Stored:
         self._pause()

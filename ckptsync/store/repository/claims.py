@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from ...core.clock import now
-from ...core.errors import CkptsyncError, LockedError
-from ..base import ObjectInfo, Store
+from ...core.errors import CkptsyncError, LockedError, NothingFoundError
+from ..base import ObjectInfo, PreconditionError, Store
 from . import documents
 from .keys import CLAIMS
 
@@ -26,6 +26,8 @@ SCHEMA = "ckptsync.claim/1"
 LEASE_SECONDS = 300.0
 # So often within a lease is a claim renewed
 _RENEWALS = 6
+# So much of a lease after a renewal it is certain that nobody takes the holder for dead
+_BELIEVED_SHARE = 0.5
 _MAX_CLAIM_BYTES = 1 << 16
 
 
@@ -36,36 +38,58 @@ class Claim:
         store: where.
         kind: what is claimed, such as `push`.
         what: the same in words, for messages.
+        lease_seconds: after how long without a renewal it is dead.
     """
 
-    def __init__(self, store: Store, kind: str, what: str) -> None:
+    def __init__(self, store: Store, kind: str, what: str, lease_seconds: float) -> None:
+        self._believed_seconds = lease_seconds * _BELIEVED_SHARE
+        self._written = 0.0
+        self._version = ""
         self.key = f"{CLAIMS}{kind}/{os.urandom(8).hex()}.json"
         self._store = store
         self._what = what
         self._data = documents.serialise(SCHEMA, {"host": socket.gethostname(), "process": os.getpid(), "since": now()})
 
     def confirm(self) -> None:
-        """Make sure that nobody has taken this process for dead; to be asked before anything that counts.
+        """Make sure that nobody has taken this process for dead; to be asked before and after anything that counts.
+
+        Within a lease of the last renewal nobody can have, and nothing is asked.
 
         Raises:
             LockedError: somebody has.
         """
+        if _seconds() - self._written < self._believed_seconds:
+            return
         if self._store.head(self.key) is None:
-            raise LockedError(
-                f"{self._what} stood still for so long that others went on without it",
-                hint="run the same command again",
-            )
+            raise self._lost()
 
     def write(self) -> float | None:
         """Write it, or renew it; return when, by the store's clock."""
-        self._store.put(self.key, self._data)
+        self._put(None)
         info = self._store.head(self.key)
         return info.modified if info is not None else None
 
     def renew(self) -> None:
         """Renew it while it is there. Raises LockedError as `confirm` does."""
-        self.confirm()
-        self._store.put(self.key, self._data)
+        if self._store.capabilities.conditional_update:
+            try:
+                self._put(self._version)
+            except (PreconditionError, NothingFoundError):
+                raise self._lost() from None
+        elif self._store.head(self.key) is None:
+            raise self._lost()
+        else:
+            self._put(None)
+
+    def _put(self, replacing: str | None) -> None:
+        begun = _seconds()  # it counts from before it was sent
+        self._version = self._store.put(self.key, self._data, replacing=replacing)
+        self._written = begun
+
+    def _lost(self) -> LockedError:
+        return LockedError(
+            f"{self._what} stood still for so long that others went on without it", hint="run the same command again"
+        )
 
     def withdraw(self) -> None:
         """Take it back. What cannot be removed now dies with its lease."""
@@ -98,7 +122,7 @@ def held(
     Raises:
         LockedError: another one holds a claim that excludes this one.
     """
-    claim = Claim(store, kind, what)
+    claim = Claim(store, kind, what, lease_seconds)
     _acquire(store, claim, against, what, wait_seconds, lease_seconds, sleep)
     stop = threading.Event()
     renewing = threading.Thread(target=_renew, args=(claim, stop, lease_seconds / _RENEWALS), daemon=True)
@@ -167,6 +191,11 @@ def _holder(store: Store, key: str) -> str:
         return f"somebody is at work ({kind})"
     host, process, since = said
     return f"somebody is at work ({kind}) on {host!r:.80}, process {process!r:.20}, since {since!r:.40}"
+
+
+def _seconds() -> float:
+    """Seconds that go on while the machine sleeps, where there is such a clock."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 def _renew(claim: Claim, stop: threading.Event, every_seconds: float) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,9 +14,6 @@ from .keys import VersionKey
 from .pushing import COLLECT, PUSH
 from .refs import list_heads, list_tags, read_head
 from .repository import Repository
-
-# So long after it was confirmed a claim is believed without asking
-_BELIEVED_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -64,7 +60,6 @@ class Collector:
     def __init__(self, repository: Repository, claim: Claim) -> None:
         self._repository = repository
         self._claim = claim
-        self._confirmed = time.monotonic()
 
     def kept(self) -> dict[VersionKey, list[str]]:
         """Return the versions that heads and tags name, each with the names: `head`, or those of its tags."""
@@ -92,7 +87,7 @@ class Collector:
                     f"{version.key} is named by {', '.join(kept[version])}", hint="take the name away first"
                 )
         for version in versions:
-            self._confirm()
+            self._claim.confirm()
             self._repository.store.delete(version.key)
 
     def sweep(self, *, dry_run: bool = False, progress: Callable[[int], None] = lambda count: None) -> Collected:
@@ -114,7 +109,7 @@ class Collector:
                 continue  # what has no name of ours is somebody else's
             count, size = count + 1, size + info.size_bytes
             if not dry_run:
-                self._confirm()
+                self._claim.confirm()
                 self._repository.store.delete(info.key)
         return Collected(count, size)
 
@@ -133,12 +128,6 @@ class Collector:
                     ) from None
                 progress(len(batch))
         return needed
-
-    def _confirm(self) -> None:
-        """Make sure that no push has begun while this process stood still."""
-        if time.monotonic() - self._confirmed > _BELIEVED_SECONDS:
-            self._claim.confirm()
-            self._confirmed = time.monotonic()
 
 
 def _batches(found: Iterator[VersionKey], size: int) -> Iterator[list[VersionKey]]:

@@ -7,7 +7,7 @@ digest of the whole file always agrees with the manifest before anything refers 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from ...core.errors import CorruptError
@@ -22,7 +22,7 @@ from .versions import Piece, Range, StoredFile
 # free. So is one of which less than half stayed
 MAX_SOURCES = 16
 _SAMPLES = 8
-_SAMPLE_BYTES = 4 << 20
+_SAMPLE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -54,47 +54,64 @@ def draft_large(window: Window, entry: FileEntry, before: StoredFile | None, pac
     """
     cut = spans(window)
     known = {item.digest: item for item in before.ranges} if before is not None else {}
-    packing.begin()
+    noted = set(cut) if not known else set(_samples(cut))
     if before is not None and known and _looks_alike(window, cut, known):
-        digests = _read(window, cut, entry)
-        draft = _draft_changes(window, cut, digests, entry, before, known, packing)
+        noted = set(cut)
+        draft = _draft_changes(window, cut, _read(window, cut, entry), entry, before, known, packing)
         if draft is not None:
             return draft
+    packing.begin()
     places: list[Place] = []
-    digests = _read(window, cut, entry, packing, places)
+    digests = _read(window, cut, entry, noted=noted, take=lambda chunk: places.extend(packing.add(chunk)))
     return Draft(entry, list(places), _ranges(cut, digests))
+
+
+def _samples(cut: Sequence[Span]) -> list[Span]:
+    """Return some ranges, the same ones of every file that is built alike."""
+    candidates = [span for span in cut if span.is_range and span.size_bytes <= _SAMPLE_BYTES]
+    return candidates[:: max(1, len(candidates) // _SAMPLES)]
 
 
 def _looks_alike(window: Window, cut: Sequence[Span], known: dict[str, Range]) -> bool:
     """Whether at least half of some ranges are known; training that changes everything is told apart so, at once."""
-    candidates = [span for span in cut if span.is_range and span.size_bytes <= _SAMPLE_BYTES]
-    chosen = candidates[:: max(1, len(candidates) // _SAMPLES)]
-    if not chosen:
-        return True
-    found = sum(_digest(_chunks(window, span)) in known for span in chosen)
-    return 2 * found >= len(chosen)
+    chosen = _samples(cut)
+    return 2 * sum(_digest(window, span) in known for span in chosen) >= len(chosen)
 
 
 def _read(
     window: Window,
     cut: Sequence[Span],
     entry: FileEntry,
-    packing: Packing | None = None,
-    places: list[Place] | None = None,
+    *,
+    noted: Collection[Span] | None = None,
+    take: Callable[[bytes], None] | None = None,
 ) -> list[str]:
-    """Read the whole file, check it, and return each span's digest; on the way its bytes go to `packing`."""
-    whole = Hasher()
+    """Read the whole file and check it.
+
+    Args:
+        window: the file.
+        cut: its spans.
+        entry: what the manifest says of it.
+        noted: spans whose digests are wanted; all when None.
+        take: gets the bytes. Where they go into one object, its digest is the file's, and is checked as that.
+
+    Returns:
+        The digest of each span, empty where it is not wanted.
+    """
+    whole = Hasher() if take is None or entry.size_bytes > OBJECT_BYTES else None
     digests = []
     for span in cut:
-        hasher = hashlib.blake2b(digest_size=32)
-        for chunk in _chunks(window, span):
-            whole.update(chunk)
-            hasher.update(chunk)
-            if packing is not None and places is not None:
-                places += packing.add(chunk)
-        digests.append(f"blake2b:{hasher.hexdigest()}")
-    if (found := whole.digest()) != entry.digest:
-        raise _changed(window, entry, found)
+        hasher = hashlib.blake2b(digest_size=32) if noted is None or span in noted else None
+        for chunk in window.chunks(span.offset, span.size_bytes):
+            if whole is not None:
+                whole.update(chunk)
+            if hasher is not None:
+                hasher.update(chunk)
+            if take is not None:
+                take(chunk)
+        digests.append(f"blake2b:{hasher.hexdigest()}" if hasher is not None else "")
+    if whole is not None and (found := whole.digest()) != entry.digest:
+        raise disagrees(window.name, entry, found)
     return digests
 
 
@@ -116,17 +133,18 @@ def _draft_changes(
     shared = sum(piece.size_bytes for pieces in found for piece in pieces)
     if 2 * shared < entry.size_bytes or len({piece.digest for pieces in found for piece in pieces}) > _most(entry):
         return None
+    packing.begin()
     draft = Draft(entry, ranges=_ranges(cut, digests))
     for span, digest, pieces in zip(cut, digests, found, strict=True):
         if pieces:
             draft.parts.extend(pieces)
             continue
         hasher = hashlib.blake2b(digest_size=32)
-        for chunk in _chunks(window, span):
+        for chunk in window.chunks(span.offset, span.size_bytes):
             hasher.update(chunk)
             draft.parts.extend(packing.add(chunk))
         if f"blake2b:{hasher.hexdigest()}" != digest:
-            raise _changed(window, entry, "other bytes a moment later")
+            raise disagrees(window.name, entry, "other bytes a moment later")
     return draft
 
 
@@ -136,23 +154,22 @@ def _most(entry: FileEntry) -> int:
 
 def _ranges(cut: Sequence[Span], digests: Sequence[str]) -> list[Range]:
     return [
-        Range(span.offset, span.size_bytes, digest) for span, digest in zip(cut, digests, strict=True) if span.is_range
+        Range(span.offset, span.size_bytes, digest)
+        for span, digest in zip(cut, digests, strict=True)
+        if span.is_range and digest
     ]
 
 
-def _chunks(window: Window, span: Span) -> Iterator[bytes]:
-    return window.chunks(span.offset, span.size_bytes)
-
-
-def _digest(chunks: Iterator[bytes]) -> str:
+def _digest(window: Window, span: Span) -> str:
     hasher = hashlib.blake2b(digest_size=32)
-    for chunk in chunks:
+    for chunk in window.chunks(span.offset, span.size_bytes):
         hasher.update(chunk)
     return f"blake2b:{hasher.hexdigest()}"
 
 
-def _changed(window: Window, entry: FileEntry, found: str) -> CorruptError:
+def disagrees(name: object, entry: FileEntry, found: str) -> CorruptError:
+    """Make the error for a file that is not what its manifest says."""
     return CorruptError(
-        f"{window.name} disagrees with its seal: expected {entry.digest}, found {found}; nothing refers to what was sent",
+        f"{name} disagrees with its seal: expected {entry.size_bytes} bytes with {entry.digest}, found {found}",
         hint="'ckptsync verify' looks at the whole tree",
     )

@@ -16,10 +16,10 @@ from ...core.readers.window import RefusedError, Window
 from ..base import PreconditionError, Store
 from . import claims
 from .claims import Claim
-from .cutting import Draft, draft_large
+from .cutting import Draft, disagrees, draft_large
 from .keys import VersionKey, object_key
 from .packing import Packing
-from .refs import StoreHead, move_head, read_head
+from .refs import StoreHead, move_to_present, read_head
 from .repository import Repository
 from .versions import Piece, StoredFile, Version, merged
 
@@ -27,6 +27,7 @@ PUSH = "push"
 COLLECT = "collect"
 _LARGE_BYTES = 1 << 20
 _WAIT_SECONDS = 30.0
+_ATTEMPTS = 20
 
 Progress = Callable[[int], None]
 
@@ -53,13 +54,27 @@ class Pushed:
 
 
 @contextmanager
-def pushing(repository: Repository, *, wait_seconds: float = _WAIT_SECONDS) -> Iterator[Pusher]:
+def pushing(
+    repository: Repository, *, wait_seconds: float = _WAIT_SECONDS, lease_seconds: float = claims.LEASE_SECONDS
+) -> Iterator[Pusher]:
     """Push one or many sets, under one claim that keeps what they refer to.
+
+    Args:
+        repository: where to.
+        wait_seconds: how long to wait for somebody who removes things.
+        lease_seconds: after how long without a sign of life this process is taken for dead.
 
     Raises:
         LockedError: somebody is removing what nobody needs, and is still at it after `wait_seconds`.
     """
-    with claims.held(repository.store, PUSH, (COLLECT,), what="the push", wait_seconds=wait_seconds) as claim:
+    with claims.held(
+        repository.store,
+        PUSH,
+        (COLLECT,),
+        what="the push",
+        wait_seconds=wait_seconds,
+        lease_seconds=lease_seconds,
+    ) as claim:
         yield Pusher(repository, claim)
 
 
@@ -75,6 +90,7 @@ class Pusher:
         self._repository = repository
         self._claim = claim
         self._last: dict[tuple[str, str], Version] = {}
+        self._heads: dict[tuple[str, str], StoreHead | None] = {}
 
     def push(
         self, run: str, folder: Path, stem: str, *, advance: bool = True, progress: Progress = lambda sent: None
@@ -96,20 +112,43 @@ class Pusher:
         seal = fsio.read_bytes(folder / (stem + names.MANIFEST_SUFFIX), limit=MAX_MANIFEST_BYTES)
         manifest = Manifest.parse(seal, name=stem + names.MANIFEST_SUFFIX)
         key = VersionKey.of(run, manifest)
-        head = read_head(self._repository, run, manifest.scenario)
-        sent = 0
-        was_there = self._repository.store.head(key.key) is not None
+        head, sent = self._head(key), 0
+        is_newest = head is None or key.order > head.version.order
+        # What is newer than the newest is not there, but by chance, and then writing the version tells
+        was_there = not is_newest and self._repository.store.head(key.key) is not None
         if was_there:
             progress(manifest.size_bytes)
         else:
             before = self._before(key, head)
             version, sent = _send(self._repository, key, manifest, seal, folder, before, progress)
-            self._commit(version)
+            was_there = not self._commit(version)
             self._last[run, manifest.scenario] = version
-        if advance and (head is None or key.order > head.version.order):
-            head = move_head(self._repository, head, key, reason="push")
+        if advance and is_newest:
+            head = self._advance(key, head)
         advanced = head is not None and head.version == key
         return Pushed(key, was_there, sent, manifest.size_bytes, head, advanced)
+
+    def _head(self, key: VersionKey) -> StoreHead | None:
+        line = (key.run, key.scenario)
+        if line not in self._heads:
+            self._heads[line] = read_head(self._repository, *line)
+        return self._heads[line]
+
+    def _advance(self, key: VersionKey, head: StoreHead | None) -> StoreHead | None:
+        """Let the head name a version, unless it names a newer one by now; return where it is."""
+        line = (key.run, key.scenario)
+        for _ in range(_ATTEMPTS):
+            try:
+                head = move_to_present(self._repository, head, key, reason="push")
+                break
+            except LockedError:
+                head = read_head(self._repository, *line)
+                if head is not None and key.order <= head.version.order:
+                    break
+        else:
+            raise LockedError(f"the head of {key.run}/{key.scenario} is moved by others all the time")
+        self._heads[line] = head
+        return head
 
     def _before(self, key: VersionKey, head: StoreHead | None) -> Version | None:
         """Return the version that the new one is likely to share most bytes with."""
@@ -121,13 +160,14 @@ class Pusher:
         except (NothingFoundError, CorruptError):
             return None  # nothing is shared with what cannot be read
 
-    def _commit(self, version: Version) -> None:
+    def _commit(self, version: Version) -> bool:
+        """Write a version; return whether it is new."""
         store = self._repository.store
         self._claim.confirm()
         try:
             store.put(version.key.key, version.serialise(), create=self._repository.conditional)
         except PreconditionError:
-            return  # the same set, pushed by somebody else in this moment
+            return False  # the same set, pushed by somebody else
         try:
             self._claim.confirm()
         except LockedError:
@@ -135,6 +175,7 @@ class Pusher:
             if not all(_holds(store, digest, size) for digest, size in version.objects().items()):
                 store.delete(version.key.key)
             raise
+        return True
 
 
 def push_set(
@@ -186,7 +227,7 @@ def _read_small(folder: Path, entry: FileEntry) -> bytes:
     data = fsio.read_bytes(path, limit=_LARGE_BYTES)
     found = "sha256:" + hashlib.sha256(data).hexdigest()
     if len(data) != entry.size_bytes or found != entry.digest:
-        raise _disagrees(path, entry, f"{len(data)} bytes with {found}")
+        raise disagrees(path, entry, f"{len(data)} bytes with {found}")
     return data
 
 
@@ -195,7 +236,7 @@ def _draft_file(folder: Path, entry: FileEntry, before: StoredFile | None, packi
     with fsio.open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
         if size != entry.size_bytes:
-            raise _disagrees(path, entry, f"{size} bytes")
+            raise disagrees(path, entry, f"{size} bytes")
         try:
             return draft_large(Window(file.fileno(), 0, size, str(path), whole=True), entry, before, packing)
         except RefusedError as error:
@@ -211,17 +252,12 @@ def _same_file(before: Version | None, manifest: Manifest, entry: FileEntry) -> 
 
 
 def _stored(draft: Draft, packing: Packing) -> StoredFile:
-    pieces = [part if isinstance(part, Piece) else packing.piece(part) for part in draft.parts]
-    return StoredFile(draft.entry, merged(pieces), tuple(draft.ranges))
+    pieces = merged([part if isinstance(part, Piece) else packing.piece(part) for part in draft.parts])
+    if len(pieces) == 1 and pieces[0].size_bytes == pieces[0].object_bytes and pieces[0].digest != draft.entry.digest:
+        raise disagrees(draft.entry.path, draft.entry, pieces[0].digest)  # it is one object, and that is its digest
+    return StoredFile(draft.entry, pieces, tuple(draft.ranges))
 
 
 def _holds(store: Store, digest: str, size: int) -> bool:
     info = store.head(object_key(digest))
     return info is not None and info.size_bytes == size
-
-
-def _disagrees(path: Path, entry: FileEntry, found: str) -> CorruptError:
-    return CorruptError(
-        f"{path} disagrees with its seal: expected {entry.size_bytes} bytes with {entry.digest}, found {found}",
-        hint="'ckptsync verify' looks at the whole tree",
-    )

@@ -105,6 +105,11 @@ def move_head(repository: Repository, before: StoreHead | None, version: Version
     """
     if repository.store.head(version.key) is None:
         raise NothingFoundError(f"there is no version {version.key} in {repository.store.url}")
+    return move_to_present(repository, before, version, reason=reason)
+
+
+def move_to_present(repository: Repository, before: StoreHead | None, version: VersionKey, *, reason: str) -> StoreHead:
+    """Move a head to a version that was written a moment ago; as `move_head` without looking whether it is there."""
     run, scenario = version.run, version.scenario
     moved = StoreHead(
         version,
@@ -135,11 +140,10 @@ def move_head(repository: Repository, before: StoreHead | None, version: Version
                 raise _moved(run, scenario)
             claim.confirm()
         try:
-            _put(repository, key, data, before.seen if before else None)
+            seen = _put(repository, key, data, before.seen if before else None)
         except (PreconditionError, NothingFoundError):  # some servers call an object that is gone missing
             raise _moved(run, scenario) from None
-    found = read_head(repository, run, scenario)
-    return found if found is not None and found.sequence == moved.sequence else moved
+    return replace(moved, seen=seen)
 
 
 def set_tag(repository: Repository, version: VersionKey, name: str, *, move: bool = False) -> Tag:
@@ -194,13 +198,10 @@ def read_tag(repository: Repository, run: str, scenario: str, name: str) -> Tag:
     return documents.parse(data, TAG_SCHEMA, key, build)
 
 
-def _put(repository: Repository, key: str, data: bytes, seen: str | None) -> None:
+def _put(repository: Repository, key: str, data: bytes, seen: str | None) -> str:
     if not repository.conditional:
-        repository.store.put(key, data)
-    elif seen is None:
-        repository.store.put(key, data, create=True)
-    else:
-        repository.store.put(key, data, replacing=seen)
+        return repository.store.put(key, data)
+    return repository.store.put(key, data, create=seen is None, replacing=seen)
 
 
 def _place(head: StoreHead | None) -> tuple[int, str] | None:

@@ -17,6 +17,7 @@ from ckptsync.store.fsspec_store import FsspecStore
 from ckptsync.store.repository import (
     Repository,
     VersionKey,
+    claims,
     collecting,
     create_repository,
     keys,
@@ -246,7 +247,10 @@ def test_claims_of_the_dead_do_not_last(repository: Repository, tree: Path) -> N
     assert list(repository.store.list("claims/")) == []
 
 
-def test_who_was_taken_for_dead_commits_nothing(repository: Repository, tree: Path) -> None:
+def test_who_was_taken_for_dead_commits_nothing(
+    repository: Repository, tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "_BELIEVED_SHARE", 0)  # as if it had stood still for long
     stem = write_set(tree, "cartpole", 100).stem
     with pushing(repository) as pusher:
         for info in list(repository.store.list("claims/push/")):
@@ -254,6 +258,17 @@ def test_who_was_taken_for_dead_commits_nothing(repository: Repository, tree: Pa
         with pytest.raises(LockedError, match="stood still"):
             pusher.push(RUN, tree, stem)
     assert list(repository.versions()) == []
+
+
+def test_a_claim_is_renewed_while_it_is_there(repository: Repository) -> None:
+    store = repository.store
+    with claims.held(store, "push", (), what="the push") as claim:
+        claim.renew()
+        claim.renew()
+        store.delete(claim.key)
+        with pytest.raises(LockedError, match="stood still"):
+            claim.renew()
+        assert store.head(claim.key) is None
 
 
 def test_a_damaged_version_stops_the_sweep(repository: Repository, tree: Path) -> None:
@@ -296,8 +311,8 @@ def test_what_else_lies_in_the_store_is_left_alone(fast_folder: Path, tree: Path
 class Lying(FolderStore):
     """Takes conditions and does as it likes, as some servers do."""
 
-    def put(self, key: str, data: bytes, **conditions: object) -> None:
-        super().put(key, data)
+    def put(self, key: str, data: bytes, **conditions: object) -> str:
+        return super().put(key, data)
 
 
 def test_a_store_that_does_not_keep_conditions_is_found_out(fast_folder: Path) -> None:
