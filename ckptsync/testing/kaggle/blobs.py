@@ -74,16 +74,11 @@ class Blobs:
             blob.expired = True
         if blob is None or blob.expired:
             return Response(404, b"upload not found")
-        start = blob.received
-        if given := _RANGE.fullmatch(request.headers.get("content-range", "")):
-            if given[1] is None:
-                return _progress(blob)
-            start = int(given[1])
-            if start > blob.received:
-                return _progress(blob)
-        else:
-            start = 0
-        self._receive(request, blob, start)
+        given = _RANGE.fullmatch(request.headers.get("content-range", ""))
+        asks = given is not None and given[1] is None
+        start = int(given[1]) if given and not asks else 0
+        if not asks and start <= blob.received:  # a gap is not taken
+            self._receive(request, blob, start)
         return Response(503, b"try again") if request.fault is Fault.UPLOAD_CUT else _progress(blob)
 
     def take(self, token: str) -> Blob:

@@ -205,3 +205,12 @@ def test_two_accounts_do_not_see_each_other(client: RawClient, service: KaggleSe
     other.push("")
     assert [kernel["ref"] for kernel in other.call("ListKernels", group="PROFILE")["kernels"]] == ["other/a-kernel"]
     assert [call.user for call in service.requests] == ["tester", "other", "other"]
+
+
+def test_an_owner_with_odd_characters(service: KaggleService) -> None:
+    client = RawClient(service, service.add_account("Odd.Owner_1 +x"))
+    client.finish("open('a', 'w').write('x')")
+    assert client.outputs() == {"a": b"x"}
+    client.create_dataset({"b.csv": b"1"})
+    url = f"{service.url}/api/v1/kernels/logs/stream/Odd.Owner_1%20+x/a-kernel"
+    assert client.http.get(url, timeout=5).status_code == 200
