@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, TextIO
 
+from ..core.errors import ExitCode
 from ..core.names import names_secret
 from .text import Line, Styled, escape, parts_of
 
@@ -24,6 +25,13 @@ _SECRET_TEXT = re.compile(
     r"|(?i:authorization:\s*(?:bearer|basic)\s+))(?P<secret>[^@&\s\"']+)"
 )
 _SHORTEST_SECRET = 8
+# What is no failure of a job: it was done, or it will be possible later
+_ANNOTATIONS: dict[int, str] = {
+    ExitCode.OK: "notice",
+    ExitCode.PARTIAL: "warning",
+    ExitCode.LIMIT: "notice",
+    ExitCode.LOCKED: "notice",
+}
 
 
 @dataclass(frozen=True)
@@ -86,10 +94,10 @@ class Output:
         if not self.quiet:
             self._write(self.err, line, shield=True)
 
-    def notice(self, text: str) -> None:
+    def outcome(self, text: str, exit_code: int) -> None:
         """Write what a job of CI shows beside itself; elsewhere nothing, the answer says it."""
         if self._annotates:
-            self._annotate("notice", text)
+            self._annotate(_ANNOTATIONS.get(exit_code, "error"), text)
 
     def warn(self, text: str) -> None:
         """Write a warning; `--quiet` does not silence it."""
@@ -101,7 +109,7 @@ class Output:
     def failure(self, message: str, hint: str | None, value: Mapping[str, Any]) -> None:
         """Write an error: as text on stderr, with `--json` also as the one object on stdout."""
         if self._annotates:
-            self._annotate("error", f"{message}\nnext: {hint}" if hint else message)
+            self.outcome(f"{message}\nnext: {hint}" if hint else message, value["exit_code"])
         else:
             self._write_failure(message, hint)
         if self.as_json:

@@ -91,7 +91,7 @@ def _reported(
         raise
     verdict = series_text.Verdict(found.message, found.next_command, found.exit_code)
     _write_summary(project, run, verdict, summary, output)
-    output.notice(found.message)
+    output.outcome(found.message, found.exit_code)
 
     def lines() -> Iterator[Line]:
         return series_text.reported(found, overview(project, run).runs[0])

@@ -97,7 +97,7 @@ def init_ci(
     folder = project.root.resolve()
     root = _repository(folder)
     path = root / WORKFLOW
-    new = _workflow(runs, schedule, folder.relative_to(root).as_posix())
+    new = _workflow(runs, schedule, folder.relative_to(root).as_posix(), project.layout.results_name)
     old = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
     difference = tuple(difflib.unified_diff(old.splitlines(), new.splitlines(), "there", "new", lineterm=""))
     if difference and not dry_run:
@@ -128,7 +128,7 @@ def _repository(folder: Path) -> Path:
     return next((root for root in (folder, *folder.parents) if (root / ".git").exists()), folder)
 
 
-def _workflow(runs: Sequence[RunConfig], schedule: str, folder: str) -> str:
+def _workflow(runs: Sequence[RunConfig], schedule: str, folder: str, results: str) -> str:
     inside = "" if folder == "." else f"{_plain(folder)}/"
     trees = dict.fromkeys(_plain(run.tree) for run in runs)
     models = (f"{inside}{tree}/{name}" for tree in trees for name in ("*_final.zip", "best_model/"))
@@ -137,6 +137,7 @@ def _workflow(runs: Sequence[RunConfig], schedule: str, folder: str) -> str:
         "OPTIONS": ", ".join(json.dumps(_plain(run.name), ensure_ascii=False) for run in runs),
         "FOLDER": json.dumps(folder, ensure_ascii=False),
         "WORKFLOW": WORKFLOW,
+        "RESULTS": f"{inside}{_plain(results)}",
         "INSTALLS": _block(10, _installs({package for run in runs for package in run.packages})),
         "KEPT": _block(12, (f"{inside}plot.png", *models)),
     }

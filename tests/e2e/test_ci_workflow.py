@@ -66,7 +66,7 @@ def codes(job: dict[str, StepDone]) -> dict[str, int]:
 
 def test_jobs_in_empty_clones_go_on_with_the_run(repository: Repository) -> None:
     first = repository.job(steps="200")
-    assert codes(first) == {"Collect": 0, "Dispatch": 0, "Plot": 0}, first
+    assert codes(first) == {"Collect": 0, "Dispatch": 0}, first
     repository.service.run(KERNEL, 1).wait(60)
 
     second = repository.job(steps="200")
@@ -87,13 +87,14 @@ def test_a_job_beside_a_running_session_ends_well_and_starts_nothing(repository:
     config.write_text(config.read_text().replace("packages = []", "packages = []\nparams = { sleep = 60 }"))
     repository.job()
     beside = repository.job()
-    assert codes(beside) == {"Collect": 0, "Dispatch": 0, "Plot": 0}, beside
+    assert codes(beside) == {"Collect": 0, "Dispatch": 0}, beside
+    assert "::error::" not in beside["Dispatch"].printed
     assert len(repository.service.runs()) == 1
 
 
 def test_a_job_without_a_secret_fails_and_says_so(repository: Repository) -> None:
     job = repository.job(signed_in=False)
-    assert codes(job) == {"Collect": 10, "Plot": 0}, job
+    assert codes(job) == {"Collect": 10}, job
     assert "credentials" in job["Collect"].printed
     assert not repository.service.runs()
 

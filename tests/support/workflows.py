@@ -86,7 +86,7 @@ def run_job(
     done: list[StepDone] = []
     failed = False
     for step in job["steps"]:
-        if "run" not in step or step["name"] == "Install" or (failed and step.get("if") != "${{ !cancelled() }}"):
+        if "run" not in step or step["name"] == "Install" or not _is_due(step.get("if", ""), failed, clone):
             continue
         summary = clone / ".summary.md"
         summary.write_text("")
@@ -109,6 +109,14 @@ def run_job(
         done.append(StepDone(step["name"], ran.returncode, ran.stdout, summary.read_text()))
         failed |= ran.returncode != 0 and _filled(str(step.get("continue-on-error", "false")), facts) != "true"
     return done
+
+
+def _is_due(condition: str, failed: bool, clone: Path) -> bool:
+    """Tell whether a step is run: after a failure only where its condition says so, and only where its files are."""
+    files = re.search(r"hashFiles\('([^']+)'\) != ''", condition)
+    if files is not None and not any(path.is_file() for path in clone.glob(f"{files[1]}/*")):
+        return False
+    return not failed or "!cancelled()" in condition
 
 
 def _filled(text: str, facts: Mapping[str, str]) -> str:

@@ -137,6 +137,6 @@ BEGIN = (
             argument("--force", action="store_true", help="replace a workflow that was changed"),
             DRY_RUN,
         ),
-        see_also=("launch", "status"),
+        see_also=("dispatch", "collect", "status"),
     ),
 )

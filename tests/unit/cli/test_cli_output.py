@@ -51,6 +51,24 @@ def test_quiet_leaves_warnings_and_errors(streams: tuple[io.StringIO, io.StringI
     assert out.getvalue() == ""
 
 
+def test_a_job_shows_what_it_came_to(streams: tuple[io.StringIO, io.StringIO], monkeypatch: pytest.MonkeyPatch) -> None:
+    out, err = streams
+    output = Output(out=out, err=err)
+    output.outcome("elsewhere nothing", 0)
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    output.outcome("done", 0)
+    output.warn("100 % sure")
+    output.failure("no hours left", "wait", {"exit_code": 8})
+    output.failure("it broke\n::error::forged\x1b", None, {"exit_code": 7})
+    assert err.getvalue().splitlines() == [
+        "::notice::done",
+        "::warning::100 %25 sure",
+        "::notice::no hours left%0Anext: wait",
+        "::error::it broke%0A::error::forged\\x1b",
+    ]
+    assert out.getvalue() == ""
+
+
 def test_colour_only_on_a_terminal_and_not_with_no_color(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv("NO_COLOR", raising=False)
