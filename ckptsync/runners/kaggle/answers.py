@@ -29,6 +29,28 @@ _TOO_LONG = re.compile(r"exceeded .*(?:execution )?duration|time ?limit", re.IGN
 _MAX_MESSAGE = 2000
 
 
+def mapping(value: Any) -> Mapping[str, Any]:
+    """Return an object of an answer; an empty one where there is none.
+
+    Raises:
+        ServiceError: there is something else.
+    """
+    if value is None or isinstance(value, dict):
+        return value or {}
+    raise ServiceError(f"Kaggle answered a {type(value).__name__} where an object belongs")
+
+
+def items(value: Any) -> list[Any]:
+    """Return a list of an answer; an empty one where there is none.
+
+    Raises:
+        ServiceError: there is something else.
+    """
+    if value is None or isinstance(value, list):
+        return value or []
+    raise ServiceError(f"Kaggle answered a {type(value).__name__} where a list belongs")
+
+
 @dataclass(frozen=True)
 class WorkerStatus:
     """The status of a run, in the service's words.
@@ -93,7 +115,7 @@ def pushed(answer: Mapping[str, Any]) -> Pushed:
         invalid=tuple(
             f"{kind} {names.printable(str(item))}"
             for kind in ("Dataset", "Competition", "Kernel", "Model")
-            for item in answer.get(f"invalid{kind}Sources") or ()
+            for item in items(answer.get(f"invalid{kind}Sources"))
         ),
     )
 
@@ -119,7 +141,7 @@ class KernelVersion:
         Raises:
             ServiceError: it names no version.
         """
-        metadata, blob = answer.get("metadata") or {}, answer.get("blob") or {}
+        metadata, blob = mapping(answer.get("metadata")), mapping(answer.get("blob"))
         newest = metadata.get("currentVersionNumber")
         if asked is None and not isinstance(newest, int):
             raise ServiceError("Kaggle does not say which version of the kernel is the newest", transient=False)
@@ -153,8 +175,8 @@ def allowances(answer: Mapping[str, Any]) -> tuple[Allowance, ...]:
     renews = answer.get("quotaRefreshTime")
     found = []
     for kind in ("gpu", "tpu"):
-        quota = answer.get(f"{kind}Quota")
-        if not isinstance(quota, dict) or (allowed := seconds(quota.get("totalTimeAllowed"))) is None:
+        quota = mapping(answer.get(f"{kind}Quota"))
+        if (allowed := seconds(quota.get("totalTimeAllowed"))) is None:
             continue
         used = (seconds(quota.get("timeUsed")) or 0.0) + (seconds(quota.get("timeReserved")) or 0.0)
         found.append(Allowance(kind, allowed, used, utc(renews) if isinstance(renews, str) else None))

@@ -34,7 +34,7 @@ from ... import __version__
 from ...core.errors import CkptsyncError, CredentialsError, ServiceError
 from ..base import Allowance
 from . import credentials as found_credentials
-from .answers import Address, KernelVersion, Pushed, WorkerStatus, allowances, pushed
+from .answers import Address, KernelVersion, Pushed, WorkerStatus, allowances, items, pushed
 from .credentials import Credentials
 from .endpoint import api_base
 from .errors import ABSENT, ForbiddenError
@@ -223,7 +223,7 @@ class KaggleClient:
         request = kernel_types.ApiListKernelsRequest()
         request.group, request.search, request.page_size = KernelsListViewType.PROFILE, search, 100
         answer = self._read(lambda: self._kernels.list_kernels(request))
-        return [k["ref"] for k in answer.get("kernels") or [] if isinstance(k, dict) and isinstance(k.get("ref"), str)]
+        return [k["ref"] for k in items(answer.get("kernels")) if isinstance(k, dict) and isinstance(k.get("ref"), str)]
 
     def status(self, owner: str, slug: str, version: int | None) -> WorkerStatus:
         """Return the status of a version's run; of the newest run without a number."""
@@ -238,14 +238,14 @@ class KaggleClient:
         request = kernel_types.ApiListKernelSessionOutputRequest()
         request.user_name, request.kernel_slug, request.version_label = owner, slug, f"v{version}"
         for answer in self._pages(request, self._kernels.list_kernel_session_output):
-            yield [Address.parse(item) for item in answer.get("files") or []], answer.get("log")
+            yield [Address.parse(item) for item in items(answer.get("files"))], answer.get("log")
 
     def output_sizes(self, owner: str, slug: str, version: int) -> Iterator[tuple[str, int | None]]:
         """Yield (name, size) of the outputs of a version's run."""
         request = kernel_types.ApiListKernelFilesRequest()
         request.user_name, request.kernel_slug, request.version_label = owner, slug, f"v{version}"
         for answer in self._pages(request, self._kernels.list_kernel_files):
-            for item in answer.get("files") or []:
+            for item in items(answer.get("files")):
                 yield _named_size(item, "size")
 
     def output_address(self, owner: str, slug: str, version: int, path: str) -> str:
@@ -324,7 +324,7 @@ class KaggleClient:
         request.owner_slug, request.dataset_slug, request.dataset_version_number = owner, slug, version
         files: dict[str, int | None] = {}
         for answer in self._pages(request, self._datasets.list_dataset_files):
-            files.update(_named_size(item, "totalBytes") for item in answer.get("datasetFiles") or [])
+            files.update(_named_size(item, "totalBytes") for item in items(answer.get("datasetFiles")))
         return files
 
     def create_dataset(self, owner: str, slug: str, title: str, tokens: list[str]) -> str:
@@ -353,7 +353,7 @@ class KaggleClient:
         for _ in range(MAX_PAGES):
             answer = self._read(lambda: ask(request))
             yield answer
-            token = answer.get("nextPageToken") or ""
+            token = str(answer.get("nextPageToken") or "")
             if not token:
                 return
             if token in seen:
@@ -372,7 +372,9 @@ def _named_size(item: Any, key: str) -> tuple[str, int | None]:
     if not isinstance(item, dict) or not isinstance(item.get("name"), str):
         raise ServiceError("Kaggle lists a file without a name")
     size = item.get(key, 0)  # a default is left out of an answer
-    return item["name"], int(size) if isinstance(size, int | str) and str(size).isdigit() else None
+    return item["name"], int(size) if isinstance(size, int | str) and str(size).isascii() and str(
+        size
+    ).isdigit() else None
 
 
 def _new_file(token: str) -> Any:

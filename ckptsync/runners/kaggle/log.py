@@ -17,7 +17,7 @@ from ...core.errors import ServiceError
 from .client import KaggleClient
 from .errors import ABSENT
 from .retry import Patience
-from .web import BROKEN, AnswerTooLargeError
+from .web import AnswerTooLargeError
 
 # What `read` gives at once; whoever wants more asks from behind it
 MAX_BYTES = 16 << 20
@@ -99,7 +99,7 @@ def _whole(chunks: Iterable[bytes]) -> Iterator[bytes]:
 def _until_silent(chunks: Iterator[bytes]) -> Iterator[bytes]:
     try:
         yield from chunks
-    except (ServiceError, *BROKEN):
+    except ServiceError:
         return  # silence, or a break: what came is what there is for now
 
 

@@ -78,11 +78,9 @@ class Push:
         Raises:
             LockedError: there is one; the message names it.
         """
-        for version in self._versions.walk(self._newest):
+        for version in self._versions.walk_back_to(self._ours.session, self._newest):
             if version.is_ahead_of(self._ours):
                 raise self._lost(version)
-            if version.run == self._ours.run and version.place < self._ours.place:
-                return  # what lies further back is older still
 
     def start(self, carried: Carried) -> Marked:
         """Push, and return the version that is the session.

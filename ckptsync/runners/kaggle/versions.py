@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...core import jsonio, names
-from ...core.errors import CkptsyncError, ConfigError, CredentialsError
+from ...core.errors import CkptsyncError, ConfigError, CredentialsError, ServiceError
 from ...core.session import SessionSpec
 from ..base import Submission
 from ..bundle import read_spec
@@ -24,6 +24,8 @@ MAX_WALK = 60
 _OLDER_ENOUGH = 3
 # How many of the newest versions may not be known by their number yet
 _RECENT = 3
+# A version that does not exist, also when others push just now
+_FAR = 1_000_000
 _HEADER = b"# ckptsync-submission: "
 
 
@@ -109,6 +111,7 @@ class KernelVersions:
         self.slug = slug
         self._known: dict[int, Marked | None] = {}
         self._waits = True
+        self._numbers_count = False
         self._lock = threading.Lock()
 
     def newest(self) -> int:
@@ -166,22 +169,53 @@ class KernelVersions:
         Args:
             newest: where to begin; None: at the newest.
             down_to: the last version that is looked at.
+
+        Raises:
+            ServiceError: the service does not tell versions apart.
         """
         top = self.newest() if newest is None else newest
+        before: Marked | None = None
         for number in range(top, max(down_to, top - MAX_WALK + 1, 1) - 1, -1):
-            if (found := self.mark(number, recent=number > top - _RECENT)) is not None:
-                yield found
+            found = self.mark(number, recent=number > top - _RECENT)
+            if found is None:
+                continue
+            if before is not None and found.header == before.header:
+                self._require_numbers(top)
+            before = found
+            yield found
+
+    def _require_numbers(self, top: int) -> None:
+        # Two versions with one session are a double, or a service that gives its newest version for every number
+        if self._numbers_count:
+            return
+        try:
+            self._client.kernel(self.owner, self.slug, top + _FAR)
+        except ABSENT:
+            self._numbers_count = True
+            return
+        raise ServiceError(
+            f"Kaggle gives the same script for every version of {self.owner}/{self.slug}, so its sessions cannot be "
+            "told apart",
+            transient=False,
+            hint="please report it: the service has changed",
+        )
+
+    def walk_back_to(self, session: str, newest: int | None = None) -> Iterator[Marked]:
+        """Yield versions, newest first, until what lies further back is surely older than a session."""
+        run, place = names.parse_session_id(session)
+        older = 0
+        for version in self.walk(newest):
+            yield version
+            older += version.run == run and version.place < place
+            if older >= _OLDER_ENOUGH:
+                return
 
     def find(self, submission: Submission, mark: Marked | None, *, newest: int | None = None) -> Marked | None:
         """Return the version that is a submission: the lowest where it was pushed more than once."""
-        place = names.parse_session_id(submission.session)[1]
-        found, older = None, 0
-        for version in self.walk(newest):
+        found = None
+        for version in self.walk_back_to(submission.session, newest):
             if version.is_of(submission, mark):
                 found = version
-            older += version.run == names.parse_session_id(submission.session)[0] and version.place < place
-            if older >= _OLDER_ENOUGH:
-                break
         return found
 
     def require_ours(self, newest: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from support.kaggle import bundle_script, client_of, runner_of, submission
 
 from ckptsync.core.errors import ConfigError, CredentialsError, LimitError, LockedError, ServiceError
 from ckptsync.runners.base import SessionHandle, SessionState, Submission
-from ckptsync.runners.kaggle.answers import Pushed
+from ckptsync.runners.kaggle.answers import KernelVersion, Pushed
 from ckptsync.runners.kaggle.errors import ForbiddenError
 from ckptsync.runners.kaggle.retry import Patience
 from ckptsync.runners.kaggle.runner import KaggleRunner
@@ -91,6 +92,23 @@ def test_of_doubles_the_lowest_version_is_the_session(service: KaggleService, ho
     assert len(service.runs()) == 2
 
 
+def test_a_service_that_ignores_numbers_of_versions(service: KaggleService, home: Path) -> None:
+    client = client_of(service, home)
+    kernel = client.kernel
+
+    def newest(owner: str, slug: str, version: int | None = None) -> KernelVersion:
+        found = kernel(owner, slug)
+        return found if version is None else replace(found, number=version)
+
+    client.kernel = newest  # type: ignore[method-assign]
+    runner = runner_of(service, home, client=client)
+    runner.start(submission("toy/s0001"))
+    runner.start(submission("toy/s0002", generation=2))
+    # Else the second session would be taken for a double whose first version is the other one
+    with pytest.raises(ServiceError, match="cannot be told apart"):
+        runner_of(service, home, client=client).find(submission("toy/s0002", generation=2))
+
+
 def beaten(service: KaggleService, home: Path, script: bytes) -> KaggleRunner:
     """Return a runner before whose push somebody else's arrives."""
     client = client_of(service, home)
@@ -154,6 +172,8 @@ def test_nothing_is_pushed_behind_a_session_that_is_ahead(service: KaggleService
 def test_an_older_session_that_was_stuck_hides_nothing(service: KaggleService, home: Path) -> None:
     for session, generation in (("toy/s0001", 1), ("toy/s0002", 2), ("toy/s0001", 1)):
         push_by_hand(service, home, bundle_script(session, generation=generation))
+    with pytest.raises(LockedError, match="toy/s0002"):
+        runner_of(service, home).start(submission("toy/s0002", generation=2, lineage="20260101-bbbbbb"))
     found = runner_of(service, home).find(submission("toy/s0002", generation=2))
     assert found is not None and found.reference["version"] == 2
 
