@@ -15,7 +15,7 @@ _HINT = "give secrets in the environment (AWS_*, the variables of the service), 
 def open_store(url: str, *, base: Path | None = None) -> Store:
     """Open a store; nothing is sent or written yet.
 
-        data/store, /mnt/nas/store, file:///mnt/nas/store     a folder
+        data/store, ../nas/store, file:///...                 a folder
         s3://bucket/prefix?endpoint=http://host:9000          S3 and compatibles; also `region`, `profile`
         sftp://host/path, gs://bucket/prefix, ...             whatever fsspec speaks; what follows `?` are its options
 
