@@ -191,7 +191,8 @@ class _Fetch:
 
     def _refuse_nothing(self) -> None:
         session = self.record.session
-        raise NothingFoundError(f"{session} left no file", hint=f"'ckptsync logs {session}' shows what it printed")
+        left = "left no file" if self.ended else "still runs, and there is no file of it yet"
+        raise NothingFoundError(f"{session} {left}", hint=f"'ckptsync logs {session}' shows what it printed")
 
     def _lack(self) -> Lack:
         spec = self.record.spec
