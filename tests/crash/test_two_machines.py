@@ -29,7 +29,7 @@ from ckptsync.testing.remote import Lost
 
 SAMPLE = 20
 PROVED = 500
-_TURNS = 14
+_TURNS = 20
 _ENDS = (SessionState.COMPLETE, SessionState.COMPLETE, SessionState.TIMED_OUT, SessionState.ERROR)
 
 
@@ -69,7 +69,7 @@ class World:
 
     def _turn(self, name: str) -> None:
         self.machines.script = Script(self.chance.choice([(), (100,), (100, 200)]), state=SessionState.RUNNING)
-        act = self.chance.choices(["dispatch", "collect", "end", "forget"], [4, 4, 4, 1])[0]
+        act = self.chance.choices(["dispatch", "collect", "end", "forget"], [5, 3, 4, 1])[0]
         running = [version for version in self.machines.versions if version.running]
         if act == "end" and running:
             self.chance.choice(running).finish(self.chance.choice(_ENDS))
@@ -97,15 +97,16 @@ class World:
         if not self._faulty:
             return
         drawn = self.chance.random()
-        if drawn < 0.06:
+        if drawn < 0.03:
             self.faults += 1
             raise Lost(f"no answer at {moment}")
-        if drawn < 0.10:
+        if drawn < 0.06:
             self.faults += 1
             raise Death
-        if drawn < 0.30 and len(self._acting) == 1:
+        # Just before a push is the moment for a race
+        if len(self._acting) == 1 and drawn < (0.5 if moment == "push" else 0.12):
             other = next(name for name in self.clones if name != self._acting[0])
-            self._act(other, self.chance.choice(["dispatch", "collect"]))
+            self._act(other, self.chance.choice(["dispatch", "dispatch", "collect"]))
 
     # --- what must be true
 
