@@ -1,13 +1,10 @@
-"""Runs: a pushed script in a process of its own, from QUEUED to its last status."""
+"""Runs: a pushed script from QUEUED to its last status, and what it leaves."""
 
 from __future__ import annotations
 
 import math
 import os
-import secrets
-import selectors
 import signal
-import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -17,17 +14,11 @@ from pathlib import Path
 
 from .downloads import StoredFile
 from .logs import Log
+from .machine import Machine
 from .world import World
 
 TOO_LONG = "Your notebook was stopped because it exceeded the max allowed execution duration."
 TOO_LARGE = "Your notebook tried to allocate more memory than is available."
-_INPUTS = "CKPTSYNC_INPUT_DIR"
-_TICK_SECONDS = 0.05
-_DYING_SECONDS = 0.005
-_CHUNK = 64 * 1024
-# What a script gets of our environment; everything else stays here, for it may be a secret
-_PASSED = ("PATH", "LANG", "LANGUAGE", "TZ", "TMPDIR", "LD_LIBRARY_PATH")
-_PASSED_PREFIXES = ("LC_", "OMP_", "MKL_", "OPENBLAS_", "CUDA_")
 
 
 class RunStatus(StrEnum):
@@ -60,7 +51,7 @@ class Outputs:
 
 
 class Run:
-    """One execution of a script, in its own folder and process group.
+    """One execution of a script.
 
     Args:
         world: the service's settings and clock.
@@ -87,14 +78,12 @@ class Run:
         self.log = Log()
         self.made_up = Outputs()
         self._world = world
-        self._folder = folder
         self._source = source
-        self._limit_seconds = limit_seconds
         self._mount = mount
-        self._container = f"kaggle_{self.number}_{secrets.token_hex(8)}"
         self._cancelled = threading.Event()
-        self._killed = False
-        self._group = 0
+        self._machine = Machine(
+            world, folder, self.number, limit_seconds=limit_seconds, cancelled=self._cancelled, log=self.log
+        )
         self._status = RunStatus.QUEUED
         self._message = ""
         self._files: list[StoredFile] = []
@@ -145,7 +134,7 @@ class Run:
 
     def kill(self) -> None:
         """End it now, with every process that it has started, and wait for that."""
-        self._killed = True
+        self._machine.killed = True
         self._cancelled.set()
         self._thread.join()
 
@@ -170,7 +159,7 @@ class Run:
                 return
             status, message = self._execute()
             self._saving = time.monotonic()
-            if not self._killed:
+            if not self._machine.killed:
                 self._world.closing.wait(settings.saving_seconds)
             self._end(status, message)
         except Exception:  # noqa: BLE001  (the machine has failed, not the script)
@@ -190,25 +179,13 @@ class Run:
         self._status = status
 
     def _execute(self) -> tuple[RunStatus, str]:
-        script, working, inputs = (self._folder / name for name in ("src/script.py", "working", "input"))
-        for folder in (script.parent, working, inputs, self._folder / "home"):
-            folder.mkdir(parents=True, exist_ok=True)
-        script.write_text(self._source, encoding="utf-8")
-        self._mount(inputs)
-        process = subprocess.Popen(
-            [self._world.settings.python, str(script)],
-            cwd=working,
-            env=self._environment(inputs),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
-        self._group = process.pid
-        self._started = time.monotonic()
-        self._status = RunStatus.RUNNING
-        with process:
-            timed_out = self._watch(process)
+        working = self._machine.working
+        self._machine.prepare(self._source)
+        self._mount(self._machine.inputs)
+        with self._machine.start() as process:
+            self._started = time.monotonic()
+            self._status = RunStatus.RUNNING
+            timed_out = self._machine.watch(process)
         self._files = [StoredFile(path.relative_to(working).as_posix(), path) for path in _regular_files(working)]
         if timed_out:
             return RunStatus.CANCEL_ACKNOWLEDGED, TOO_LONG
@@ -219,73 +196,6 @@ class Run:
         # A kill that nobody here has sent
         killed = process.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL)
         return RunStatus.ERROR, TOO_LARGE if killed else ""
-
-    def _environment(self, inputs: Path) -> dict[str, str]:
-        ours = {
-            name: value for name, value in os.environ.items() if name in _PASSED or name.startswith(_PASSED_PREFIXES)
-        }
-        return {
-            **ours,
-            "HOME": str(self._folder / "home"),
-            "KAGGLE_KERNEL_RUN_TYPE": "Batch",
-            "KAGGLE_CONTAINER_NAME": self._container,
-            "KAGGLE_URL_BASE": "https://www.kaggle.com",
-            # Whoever prints the environment into the log shows this one
-            "KAGGLE_USER_SECRETS_TOKEN": f"secret-of-session-{self.number}",
-            _INPUTS: str(inputs.absolute()),
-        }
-
-    def _watch(self, process: subprocess.Popen[bytes]) -> bool:
-        """Log what the script prints, stop it when it is cancelled or too long; return whether it was too long."""
-        started, stop_at, timed_out = time.monotonic(), math.inf, False
-        with selectors.DefaultSelector() as selector:
-            for name, pipe in (("stdout", process.stdout), ("stderr", process.stderr)):
-                if pipe is not None:
-                    os.set_blocking(pipe.fileno(), False)
-                    selector.register(pipe, selectors.EVENT_READ, name)
-            while process.poll() is None:
-                if not self._read(selector, started, _TICK_SECONDS):
-                    self.log.flush(self._world.scaled(started))
-                if self._cancelled.is_set() and stop_at == math.inf:
-                    stop_at = time.monotonic() + self._world.settings.cancel_grace_seconds
-                    process.send_signal(signal.Signals[self._world.settings.cancel_signal])  # as to a container
-                timed_out |= self._world.scaled(started) >= self._limit_seconds
-                if timed_out or time.monotonic() >= stop_at or self._killed:
-                    self._kill_processes()
-            while self._kill_processes():  # what the script has left behind; it may still be writing
-                time.sleep(_DYING_SECONDS)
-            while self._read(selector, started, 0):
-                pass
-        self.log.flush(self._world.scaled(started))
-        return timed_out
-
-    def _read(self, selector: selectors.BaseSelector, started: float, seconds: float) -> bool:
-        """Log what is there; return whether there was anything."""
-        found = False
-        for key, _events in selector.select(seconds):
-            data = os.read(key.fd, _CHUNK)
-            if data:
-                self.log.add(key.data, self._world.scaled(started), data)
-                found = True
-            else:
-                selector.unregister(key.fileobj)
-        return found
-
-    def _kill_processes(self) -> bool:
-        """Kill the script's group, and what has left it but still carries the session's name; return whether any did."""
-        try:
-            os.killpg(self._group, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        mark, found = f"KAGGLE_CONTAINER_NAME={self._container}".encode(), False
-        for process in Path("/proc").glob("[0-9]*/environ"):
-            try:
-                if mark in process.read_bytes().split(b"\0"):
-                    os.kill(int(process.parent.name), signal.SIGKILL)
-                    found = True
-            except OSError:  # it has ended, or is somebody else's
-                pass
-        return found
 
 
 def _regular_files(folder: Path) -> list[Path]:
