@@ -38,6 +38,7 @@ _STATES = {
     "verified": "verified, to be restored",
     "restoring": "being restored",
     "closed": "closed, never started",
+    "elsewhere": "started elsewhere",
     "superseded": "passed over for a later one",
 }
 _FINE = ("target", "deadline", "steps", "request")

@@ -149,8 +149,10 @@ def records(entries: Iterable[LedgerEntry], run: str | None = None) -> list[Sess
 
 
 def unsettled(found: Iterable[SessionRecord]) -> SessionRecord | None:
-    """Return the oldest session that something is left to do for, or None."""
-    return next((record for record in found if not record.settled), None)
+    """Return the session that something is left to do for, or None: the oldest of ours, else the newest of others."""
+    left = [record for record in found if not record.settled]
+    ours = next((record for record in left if not record.discovered), None)
+    return ours or max(left, key=lambda record: record.order, default=None)
 
 
 def _no_step(record: SessionRecord, fields: Mapping[str, Any]) -> SessionRecord:

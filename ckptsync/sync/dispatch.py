@@ -5,6 +5,8 @@ Neither waits, and neither needs anything from the time before: what is known of
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +17,7 @@ from ..project.lineage import SessionRecord, unsettled
 from ..runners.base import RemoteRunner, SessionHandle, SessionStatus
 from .catch_up import settle
 from .discovery import newest
+from .following import Follower
 from .launch import LaunchOptions
 from .ledgers import known_records
 from .lines import Lines
@@ -26,6 +29,7 @@ from .trip import Manner, RoundTrip, carry_on
 
 DISPATCH_SCHEMA = "ckptsync.dispatch/1"
 COLLECT_SCHEMA = "ckptsync.collect/1"
+_LISTEN_SECONDS = 0.7
 
 
 @dataclass(frozen=True)
@@ -172,13 +176,28 @@ def _running(project: Project, record: SessionRecord, status: SessionStatus | No
 
 
 def _standing(project: Project, record: SessionRecord) -> Standing | None:
-    """Return how far a session is by its log; None where that does not tell, or cannot be had now."""
+    """Return how far a session is by its log; None where that does not tell, or not soon."""
     if record.handle is None:
         return None
-    runner = runner_for(project, record.runner, record.run)
+    handle, runner = SessionHandle.from_json(record.handle), runner_for(project, record.runner, record.run)
+    lines, found = Lines(), None
     try:
-        data = runner.log(SessionHandle.from_json(record.handle))
+        for data in _printed(Follower(runner, handle)):
+            told = [standing for line in lines.feed(data) if (standing := parse_standing(line)) is not None]
+            found = told[-1] if told else found
     except CkptsyncError:
         return None
-    found = [standing for line in Lines().feed(data) if (standing := parse_standing(line)) is not None]
-    return found[-1] if found else None
+    return found
+
+
+def _printed(follower: Follower) -> Iterator[bytes]:
+    """Give what a session has printed; of a stream only what comes within a moment, for it lasts as long as the session."""
+    follower.begin()
+    if not follower.streaming:
+        yield from follower.asked()
+    deadline = time.monotonic() + _LISTEN_SECONDS
+    try:
+        while (left := deadline - time.monotonic()) > 0 and (data := follower.next(left)):
+            yield data
+    finally:
+        follower.close()

@@ -17,6 +17,8 @@ from .ledgers import known_records
 from .runners import runner_for
 
 STATUS_SCHEMA = "ckptsync.status/1"
+# How far the way home of a session is that another machine has started, where it is not as with ours
+_ELSEWHERE = {"started": "elsewhere", "closed": "superseded"}
 
 
 @dataclass(frozen=True)
@@ -141,8 +143,8 @@ def session_rows(record: SessionRecord) -> list[SessionRow]:
     """Return the table's lines of one session."""
     scenarios: list[tuple[str | None, ScenarioRecord]] = [*record.scenarios.items()]
     state = record.state or record.stage
-    if record.discovered and state == "closed":
-        state = "superseded"
+    if record.discovered and state in _ELSEWHERE:
+        state = _ELSEWHERE[state]
     if record.undone:
         state += ", undone"
     return [
