@@ -2,7 +2,7 @@
 
     settings, credentials, endpoint    what is configured, who we are, where the service is
     web, errors, retry                 HTTP with bounds, what an answer means, asking again
-    client                             the service's calls, through the official SDK; the one place that knows its fields
+    connection, client                 signed in through the official SDK; the service's calls and fields
     versions                           which session a version of the kernel is, read from its script
     upload, inputs                     how checkpoints get there
     pushing                            start a session once
