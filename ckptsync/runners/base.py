@@ -59,7 +59,7 @@ class SessionHandle:
     Args:
         session: the session's id.
         runner: the runner's name.
-        reference: what the runner needs; JSON values, no secret.
+        reference: what the runner needs; JSON values, no secret. Its `address`, if any, is where people look at it.
     """
 
     session: str

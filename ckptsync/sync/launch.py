@@ -164,7 +164,7 @@ def _start_with(
         previous=None if code.inputs else _holder(project, record),
     )
     try:
-        return runner.start(submission)
+        handle = runner.start(submission)
     except LockedError as error:
         if not isinstance(runner, RemoteRunner):
             raise
@@ -172,6 +172,9 @@ def _start_with(
         if _still_ours(find_record(project, record.session)).handle is None:  # it lost to one with another number
             open_ledger(project).append("closed", run=run.name, session=record.session, reason=error.message)
         raise
+    if "address" in handle.reference:
+        reporter.line(f"{record.session}: {handle.reference['address']}")
+    return handle
 
 
 def _still_ours(record: SessionRecord) -> SessionRecord:

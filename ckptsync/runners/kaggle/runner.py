@@ -132,6 +132,7 @@ class KaggleRunner:
             "version": found.number,
             "generation": found.generation,
             "lineage": found.lineage,
+            "address": f"kaggle.com/code/{versions.owner}/{versions.slug}",
         }
         return SessionHandle(found.session, self.name, reference)
 
