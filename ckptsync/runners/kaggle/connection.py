@@ -160,7 +160,7 @@ class Connection:
         try:
             return self._post(service, method, body, self.authorization())
         except CredentialsError as error:
-            # A login ends after hours, in the middle of a wait, and is refused with 403 as well: as if it were not allowed
+            # A login ends after hours, in the middle of a wait, and that is refused as if we were not allowed to (403)
             ours = self.credentials
             if ours.refresh_token is None or (isinstance(error, ForbiddenError) and self._introspect(ours)):
                 raise
