@@ -102,6 +102,12 @@ def run_status(status: RunStatus, *, last: int | None = None) -> Iterator[Line]:
     width = max(len(scenario.name) for scenario in status.scenarios)
     for scenario in status.scenarios:
         yield f"  {text.escape(scenario.name):{width}}  {_progress(scenario)}"
+    for allowance in status.allowances:
+        hours = f"{allowance.left_seconds / 3600:.1f} of {allowance.allowed_seconds / 3600:.1f}"
+        renews = f", renewed at {allowance.renews_at}" if allowance.renews_at else ""
+        yield f"  {text.escape(allowance.kind)}: {hours} hours left{renews}"
+    if status.not_known:
+        yield f"  hours left on {status.runner}: not known ({status.not_known})"
     if status.sessions:
         yield ""
         for line in session_table(status.sessions, last=last):

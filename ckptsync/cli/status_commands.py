@@ -22,7 +22,8 @@ _FIRST_STEPS = (
 def status(arguments: Namespace, output: Output) -> Answer:
     """Show runs, their progress and their sessions."""
     project = targets.project_of(arguments)
-    report = look(project, project.run(arguments.run) if arguments.run is not None else None)
+    run = project.run(arguments.run) if arguments.run is not None else None
+    report = look(project, run, hours=run is not None)
     return Answer(report.to_json, lambda: session_text.overview(report))
 
 

@@ -130,13 +130,17 @@ class LimitError(CkptsyncError):
         message: what failed, and why.
         hint: the next command to type, or what to change.
         available_at: when it will be possible, in ISO 8601 UTC, where known.
+        transient: whether it passes although nobody knows when.
     """
 
     exit_code = ExitCode.LIMIT
 
-    def __init__(self, message: str, *, hint: str | None = None, available_at: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, hint: str | None = None, available_at: str | None = None, transient: bool = False
+    ) -> None:
         super().__init__(message, hint=hint)
         self.available_at = available_at
+        self.transient = transient or available_at is not None
 
 
 class LockedError(CkptsyncError):

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from ..core.errors import LimitError
-from ..project.config import Project
+from ..core.errors import CkptsyncError, LimitError
+from ..core.units import duration_text
+from ..project.config import Project, RunConfig
+from ..runners.base import Allowance, RemoteRunner
 from .reporting import Reporter
+from .runners import runner_for
 
 T = TypeVar("T")
 
@@ -22,6 +26,7 @@ _FIRST_PAUSE = 30.0
 _LONGEST_PAUSE = 3600.0
 _GROWTH = 2.0
 _JITTER = 0.1
+_ASK_SECONDS = 5.0
 
 
 def machines(project: Project, runner: str, run: str) -> Iterator[tuple[str | None, Project]]:
@@ -91,13 +96,37 @@ def when_possible(
         try:
             return start()
         except LimitError as error:
-            if error.available_at is None:
+            if not error.transient:
                 raise
-            left = seconds_until(error.available_at, clock())
+            left = seconds_until(error.available_at, clock()) if error.available_at is not None else 0.0
             pause = min(max(left, least), _LONGEST_PAUSE)
             least = min(least * _GROWTH, _LONGEST_PAUSE)
-            reporter.line(f"{error.message}; waiting until {error.available_at}")
+            until = f"waiting until {error.available_at}" if left else f"asking again in {duration_text(pause)}"
+            reporter.line(f"{error.message}; {until}")
             sleep(pause * (1.0 + _JITTER * chance()))
+
+
+def hours_left(project: Project, run: RunConfig) -> tuple[tuple[Allowance, ...], str | None]:
+    """Return what the service of a run's runner still gives, and why that is not known; asks for a moment only.
+
+    A runner without a service counts nothing.
+    """
+    found: list[tuple[Allowance, ...]] = []
+    trouble: list[str] = []
+
+    def ask() -> None:
+        try:
+            runner = runner_for(project, run.runner, run.name)
+            found.append(runner.limits().allowances if isinstance(runner, RemoteRunner) else ())
+        except CkptsyncError as error:
+            trouble.append(error.message)
+
+    asking = threading.Thread(target=ask, daemon=True)  # one that gets no answer is left behind
+    asking.start()
+    asking.join(_ASK_SECONDS)
+    if found:
+        return found[0], None
+    return (), trouble[0] if trouble else f"{run.runner} has not answered within {_ASK_SECONDS:g} s"
 
 
 def seconds_until(moment: str, now: float) -> float:

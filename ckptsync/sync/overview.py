@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ..core import heads, sets
@@ -12,7 +12,8 @@ from ..core.session import ScenarioSpec
 from ..core.sets import StoredSet
 from ..project.config import Project, RunConfig
 from ..project.lineage import ScenarioRecord, SessionRecord, unsettled
-from ..runners.base import SessionHandle
+from ..runners.base import Allowance, SessionHandle
+from .availability import hours_left
 from .ledgers import known_records
 from .runners import runner_for
 
@@ -81,6 +82,8 @@ class RunStatus:
         stage: how far that one is.
         state: what its runner says of it now.
         next_command: what to type next.
+        allowances: hours that its runner's service still gives, where that was asked.
+        not_known: why they are not known, or None.
     """
 
     run: str
@@ -92,6 +95,8 @@ class RunStatus:
     stage: str | None
     state: str | None
     next_command: str
+    allowances: tuple[Allowance, ...] = ()
+    not_known: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the run as it stands in the JSON output."""
@@ -99,6 +104,7 @@ class RunStatus:
             **asdict(self),
             "scenarios": [asdict(scenario) for scenario in self.scenarios],
             "sessions": [asdict(row) for row in self.sessions],
+            "allowances": [{**asdict(each), "left_seconds": each.left_seconds} for each in self.allowances],
         }
 
 
@@ -126,10 +132,20 @@ class Overview:
         }
 
 
-def overview(project: Project, run: RunConfig | None = None) -> Overview:
-    """Say where a run stands, or all runs."""
+def overview(project: Project, run: RunConfig | None = None, *, hours: bool = False) -> Overview:
+    """Say where a run stands, or all runs.
+
+    Args:
+        project: the project.
+        run: the run; None: all.
+        hours: ask the service of the run's runner what it still gives.
+    """
     runs = [run] if run is not None else list(project.runs.values())
-    return Overview(str(project.root), tuple(_run_status(project, each) for each in runs))
+    found = tuple(_run_status(project, each) for each in runs)
+    if hours and run is not None:
+        allowances, not_known = hours_left(project, run)
+        found = (replace(found[0], allowances=allowances, not_known=not_known),)
+    return Overview(str(project.root), found)
 
 
 def head_steps(project: Project, run: RunConfig) -> dict[str, int]:

@@ -28,11 +28,16 @@ def _local(project: Project, settings: Mapping[str, Any]) -> Runner:
     return LocalRunner(project.layout.session, **given)
 
 
+def first_machine(value: Any) -> Any:
+    """Return the kind of machine that is wanted first; `availability` goes on to the others."""
+    return value[0] if isinstance(value, list) and value else value
+
+
 # key in [runners.kaggle] -> (field of KaggleSettings, parser)
 _KAGGLE: Mapping[str, tuple[str, values.Parser]] = {
     "owner": ("owner", values.text),
     "kernel": ("kernel", values.text),
-    "accelerator": ("accelerator", values.text),
+    "accelerator": ("accelerator", lambda value: values.text(first_machine(value))),
     "internet": ("internet", values.flag),
     "private": ("private", values.flag),
     "docker_image": ("docker_image", values.text),

@@ -30,7 +30,7 @@ from ..runners.bundle import read_spec
 from ..runners.local import LocalRunner
 
 Engine = Callable[[Path], Runner]
-# Called with what is about to happen or has happened, `push`, `pushed`, `status`, `discover`; what it raises is a fault
+# Called with what is about to happen or has happened, `push`, `pushed`, `status`, `discover`, `limits`; what it raises is a fault
 Fault = Callable[[str], None]
 
 
@@ -181,6 +181,7 @@ class ServiceRunner:
 
     def limits(self) -> Limits:
         """Say what the service allows now."""
+        self._service.meet("limits")
         return self._service.limits
 
     def _handle(self, version: _Version) -> SessionHandle:

@@ -82,7 +82,8 @@ def push_refusal(kernel: str, message: str, *, renews_at: str | None = None) -> 
     said = f"Kaggle did not start a session of {kernel}: {message}"
     if _LIMIT.search(message):
         if _COUNT.search(message):
-            return LimitError(said, hint="wait until a session has ended; 'ckptsync status' shows yours")
+            hint = "wait until a session has ended; 'ckptsync status' shows yours"
+            return LimitError(said, hint=hint, transient=True)
         return LimitError(said, hint='wait until the quota renews, or set accelerator = "none"', available_at=renews_at)
     if _PHONE.search(message):
         return ConfigError(said, hint="verify a phone number at kaggle.com/settings, or use no gpu and no internet")

@@ -11,11 +11,13 @@ from support.projects import Script, Told
 
 from ckptsync.core.errors import LimitError
 from ckptsync.core.heads import read_head
-from ckptsync.runners.base import SessionState
+from ckptsync.runners.base import Allowance, SessionState
+from ckptsync.runners.base import Limits as ServiceLimits
 from ckptsync.sync import control
-from ckptsync.sync.availability import on_any_machine, seconds_until, when_possible
+from ckptsync.sync.availability import hours_left, on_any_machine, seconds_until, when_possible
 from ckptsync.sync.launch import LaunchOptions
 from ckptsync.sync.run_until import Limits, Series, run_until
+from ckptsync.testing.remote import Lost
 
 CRASH = Script(steps=(), state=SessionState.ERROR)
 SAVES = Script(steps=(100,), state=SessionState.TIMED_OUT)
@@ -201,3 +203,29 @@ def test_a_session_of_another_machine_is_waited_for(machines: Machines):
     assert [trip.session for trip in series.trips] == ["a/s0001", "a/s0002"]
     head = read_head(here.project.tree(here.run), "a")
     assert (series.exit_code, head.num_timesteps if head else None) == (3, 400)
+
+
+def test_the_hours_left_are_told_and_trouble_is_a_line(machines: Machines):
+    here = machines.machine("here")
+    machines.service.limits = ServiceLimits(allowances=(Allowance("gpu", 7200.0, 1800.0),))
+    assert [each.left_seconds for each in hours_left(here.project, here.run)[0]] == [5400.0]
+
+    def fail(moment: str) -> None:
+        raise Lost(f"no answer at {moment}")
+
+    machines.service.fault = fail
+    assert hours_left(here.project, here.run) == ((), "no answer at limits")
+
+
+def test_a_place_that_nobody_knows_the_time_of_is_asked_for_again():
+    clock, told = Clock(), Told()
+    left = [LimitError("two sessions run", transient=True)] * 2
+
+    def start() -> str:
+        if left:
+            raise left.pop()
+        return "started"
+
+    assert when_possible(start, told, sleep=clock.sleep, clock=clock, chance=lambda: 0.0) == "started"
+    assert clock.slept == [30.0, 60.0]
+    assert "two sessions run; asking again in 30.0 s" in told.text
