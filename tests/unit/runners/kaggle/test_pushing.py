@@ -55,7 +55,7 @@ def test_a_push_that_did_nothing_is_made_again(service: KaggleService, home: Pat
         "version": 1,
         "generation": 1,
         "lineage": "20260101-aaaaaa",
-        "address": "https://www.kaggle.com/code/tester/ckptsync-toy",
+        "address": "kaggle.com/code/tester/ckptsync-toy",
     }
     assert len(service.runs()) == 1
 
