@@ -39,6 +39,10 @@ def ls(arguments: Namespace, output: Output) -> Answer:
     """List the checkpoints of a run, of a session's outputs or of a folder."""
     from ..sync import inspect
 
+    if arguments.store:
+        from .store_commands import list_versions
+
+        return list_versions(arguments)
     target = targets.resolve(arguments.target, targets.project_or_none(arguments))
     if isinstance(target, RunTarget):
         _tree_of(target)

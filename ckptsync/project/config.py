@@ -65,7 +65,8 @@ _FIELDS = {
     "failure_time": "failure_seconds",
 }
 _TRUST: dict[str, values.Parser] = {"functions": values.texts, "files": values.texts}
-_TOP = ("results", "runs", "runners", "trust")
+_STORE: dict[str, values.Parser] = {"url": values.text}
+_TOP = ("results", "runs", "runners", "store", "trust")
 # Runners whose settings a run may give a table of its own, over those in [runners.<name>]
 _RUNNER_TABLES = ("local", "kaggle")
 
@@ -132,6 +133,7 @@ class Project:
         runs: name -> run, in the order of the file.
         trusted: digests of functions and files whose byte code the user has approved.
         runners: runner -> its settings.
+        store: URL of the store where checkpoints are kept outside of this machine, without secrets; None: none.
     """
 
     root: Path
@@ -139,6 +141,7 @@ class Project:
     runs: Mapping[str, RunConfig]
     trusted: frozenset[str] = frozenset()
     runners: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    store: str | None = None
 
     def run(self, name: str | None) -> RunConfig:
         """Return a run by its name; the only one when no name is given.
@@ -211,7 +214,10 @@ def load_project(
         name: _parse(values.table, section, f"{path}: runners.{name}")
         for name, section in _section(data, "runners", path).items()
     }
-    return Project(root, ProjectLayout(root, results), runs, frozenset(trusted), runners)
+    store = _section(data, "store", path)
+    values.check_keys(store, _STORE, f"{path}, [store]")
+    url = _parse(_STORE["url"], store["url"], f"{path}: store.url") if "url" in store else None
+    return Project(root, ProjectLayout(root, results), runs, frozenset(trusted), runners, url)
 
 
 def _refuse_shared_scenarios(runs: Mapping[str, RunConfig], path: Path) -> None:

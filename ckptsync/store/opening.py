@@ -34,7 +34,7 @@ def open_store(url: str, *, base: Path | None = None) -> Store:
         if parts.scheme and parts.netloc not in ("", "localhost"):
             raise ConfigError(f"{url} names another machine: mount its folder, or use sftp://")
         path = Path(parts.path if parts.scheme else url).expanduser()
-        return FolderStore((base or Path.cwd()) / path)
+        return FolderStore(((base or Path.cwd()) / path).resolve())
     if parts.scheme == "s3":
         from .s3 import S3Store
 

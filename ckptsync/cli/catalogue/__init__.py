@@ -8,6 +8,7 @@ from .bring_home import BRING_HOME
 from .keep import KEEP
 from .look import LOOK
 from .parts import KERNELS
+from .store import STORE
 from .train import TRAIN
 
 __all__ = ["CATALOGUE", "KERNELS"]
@@ -20,4 +21,4 @@ _OVERVIEW = Command(
     schema="ckptsync.overview/1",
 )
 
-CATALOGUE = Catalogue(_OVERVIEW, (*BEGIN, *TRAIN, *BRING_HOME, *LOOK, *KEEP))
+CATALOGUE = Catalogue(_OVERVIEW, (*BEGIN, *TRAIN, *BRING_HOME, *LOOK, *STORE, *KEEP))

@@ -14,11 +14,16 @@ LOOK = (
         run="files_commands:ls",
         schema="ckptsync.ls/1",
         description="Reads seals only, so it is fast; a verdict is shown where a full check still holds.",
-        examples=(("ckptsync ls", "of the only run"), ("ckptsync ls data/models", "of any folder")),
+        examples=(
+            ("ckptsync ls", "of the only run"),
+            ("ckptsync ls data/models", "of any folder"),
+            ("ckptsync ls --store", "of the only run, in its store"),
+        ),
         arguments=(
             argument("target", nargs="?", metavar="PATH|RUN", completes="directory", help="a run, or a folder"),
+            argument("--store", action="store_true", help="what the run's store holds, by its names alone"),
         ),
-        exit_codes=(ExitCode.NOTHING_FOUND,),
+        exit_codes=(ExitCode.NOTHING_FOUND, ExitCode.CREDENTIALS, ExitCode.CONFIG),
         see_also=("show", "verify"),
         lists_checkpoints=True,
     ),

@@ -1,0 +1,188 @@
+"""pull: bring the newest checkpoint of each scenario from the store into the training tree.
+
+It lands in staging, is judged there as everything that comes from outside, and is then added to the tree; the head
+moves last, and only forward.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..core import fsio, heads, sets
+from ..core.errors import CorruptError, IncompatibleError, NothingFoundError
+from ..core.findings import Finding, Severity, Verdict
+from ..core.heads import Head
+from ..core.layout import TrainingTree
+from ..core.manifest import Manifest
+from ..core.units import size_text
+from ..project.config import Project, RunConfig
+from ..store.repository import Repository, VersionKey, pull_set, read_head
+from .expectation import expectation
+from .judge import Terms, judge_set
+from .reporting import Reporter
+from .stores import opened
+from .treework import head_in_file, renew_exports
+
+PULL_SCHEMA = "ckptsync.pull/1"
+# Members that are loaded by unpickling, which may do anything
+_PICKLES = ("environment", "vecnormalize")
+_HINT = "where nobody else can write into the store, --mine accepts code of your own"
+
+
+@dataclass(frozen=True)
+class PulledSet:
+    """What became of one scenario.
+
+    Args:
+        version: what the store's head names.
+        received_bytes: what was received; None when nothing was done.
+        behind: the tree has this set or a newer one, so nothing was done.
+        notes: findings about it that are no blockers.
+    """
+
+    version: VersionKey
+    received_bytes: int | None = None
+    behind: bool = False
+    notes: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True)
+class PullReport:
+    """What a pull did.
+
+    Args:
+        store: the store's URL.
+        run: the run.
+        scenarios: one for each that the store knows.
+        dry_run: nothing was received.
+    """
+
+    store: str
+    run: str
+    scenarios: tuple[PulledSet, ...]
+    dry_run: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON object of the command."""
+        return {
+            "schema": PULL_SCHEMA,
+            "store": self.store,
+            "run": self.run,
+            "scenarios": [
+                {
+                    "scenario": item.version.scenario,
+                    "set": item.version.stem,
+                    "digest": item.version.digest,
+                    "received_bytes": item.received_bytes,
+                    "behind": item.behind,
+                    "findings": [finding.to_json() for finding in item.notes],
+                }
+                for item in self.scenarios
+            ],
+            "dry_run": self.dry_run,
+        }
+
+
+def pull(
+    project: Project,
+    run: RunConfig,
+    reporter: Reporter,
+    *,
+    url: str | None = None,
+    mine: bool = False,
+    dry_run: bool = False,
+) -> PullReport:
+    """Bring what the store's heads name into a run's training tree.
+
+    Args:
+        project: the project.
+        run: the run.
+        reporter: receives progress.
+        url: another store than the project's.
+        mine: nobody else can write into the store, so functions and pickles in its checkpoints are the user's own.
+        dry_run: only say what would be brought.
+
+    Raises:
+        NothingFoundError: the store has no checkpoint of this run, or no repository.
+        ConfigError: no store is known.
+        CorruptError: a checkpoint is damaged or not safe; it stays in staging, and the tree is as it was.
+        IncompatibleError: a checkpoint has another architecture; as above.
+        LockedError: somebody works on the tree.
+    """
+    tree = project.tree(run)
+    with opened(project, url) as repository:
+        found = [read_head(repository, run.name, scenario) for scenario in run.scenario_names]
+        versions = [head.version for head in found if head is not None]
+        if not versions:
+            raise NothingFoundError(
+                f"{repository.store.url} has no checkpoint of {run.name}", hint=f"'ckptsync push {run.name}' sends them"
+            )
+        done = [_bring(project, run, tree, repository, version, reporter, mine, dry_run) for version in versions]
+        return PullReport(repository.store.url, run.name, tuple(done), dry_run)
+
+
+def _bring(
+    project: Project,
+    run: RunConfig,
+    tree: TrainingTree,
+    repository: Repository,
+    version: VersionKey,
+    reporter: Reporter,
+    mine: bool,
+    dry_run: bool,
+) -> PulledSet:
+    if _is_behind(tree, version):
+        return PulledSet(version, behind=True)
+    if dry_run:
+        return PulledSet(version)
+    staging = project.layout.staging / "pull" / run.name
+    stored = repository.read(version)
+    with reporter.progress(f"pulling {version.stem}", stored.manifest.size_bytes) as meter:
+        pulled = pull_set(repository, version, staging, progress=meter.advance)
+    notes = _judge(project, run, staging, pulled.manifest, mine)
+    with fsio.locked(tree.lock, what=f"the training tree {tree.root}"):
+        fsio.make_folder(tree.checkpoints)
+        sets.sweep(tree.checkpoints)
+        if _is_behind(tree, version):  # somebody was faster while this came
+            return PulledSet(version, pulled.received_bytes, behind=True)
+        sets.copy_set(staging, pulled.manifest, tree.checkpoints)
+        before = head_in_file(tree, version.scenario)
+        best = heads.better_of(before.best if before is not None else None, pulled.manifest)
+        heads.write_head(tree, Head.of(pulled.manifest, best))
+        renew_exports(tree)
+    fsio.remove_folder(staging)
+    reporter.line(f"pulled {version.stem}: {size_text(pulled.received_bytes)}")
+    return PulledSet(version, pulled.received_bytes, notes=notes)
+
+
+def _is_behind(tree: TrainingTree, version: VersionKey) -> bool:
+    head = head_in_file(tree, version.scenario)
+    return head is not None and (head.lineage, head.generation, head.num_timesteps) >= version.order
+
+
+def _judge(project: Project, run: RunConfig, folder: Path, manifest: Manifest, mine: bool) -> tuple[Finding, ...]:
+    """Judge a set that was pulled; return what is worth saying of it. Raises when it is not good."""
+    stored = sets.find(folder, manifest.stem)
+    here = sets.scan(project.tree(run).checkpoints)
+    fit = expectation(project, run, manifest.scenario, stored=here)
+    if stored is None:
+        raise NothingFoundError(f"{manifest.stem} is not in {folder} any more", hint="run the same command again")
+    # A lineage's name proves nothing: whoever can write into the store can write any name
+    pickles = [entry.path for entry in manifest.files if entry.role in _PICKLES and entry.digest not in project.trusted]
+    if pickles and not mine:
+        raise CorruptError(
+            f"{manifest.stem} holds pickles, which the next session would load: {', '.join(pickles)}; it lies in"
+            f" {folder}, and the tree is as it was",
+            hint=_HINT,
+        )
+    report = judge_set(stored, Terms(fit.signature, fit.source, mine, project.trusted))
+    blockers = [finding for finding in report.findings if finding.severity is Severity.BLOCKER]
+    if blockers:
+        error = IncompatibleError if report.verdict is Verdict.INCOMPATIBLE else CorruptError
+        raise error(
+            f"{manifest.stem} is {report.verdict}: {blockers[0]}; it lies in {folder}, and the tree is as it was",
+            hint=f"'ckptsync verify {folder}' says more; {_HINT}",
+        )
+    return tuple(report.findings)

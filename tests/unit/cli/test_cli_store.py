@@ -1,0 +1,92 @@
+"""init-store, push, pull, ls --store on the command line."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import pages
+from support.projects import CONFIG, make_project, seal_set, set_head
+
+from ckptsync.cli.app import main
+
+WITH_STORE = CONFIG + '\n[store]\nurl = "../store"\n'
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    project = make_project(tmp_path / "project", WITH_STORE)
+    tree = project.tree(project.run("a"))
+    set_head(tree, [seal_set(tree.checkpoints, steps, metrics={"ep_rew_mean": 1.5}) for steps in (100, 200)][-1])
+    monkeypatch.chdir(project.root)
+    return project.root
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
+    capsys.readouterr()
+    code = main(list(words))
+    printed = capsys.readouterr()
+    return code, printed.out, printed.err
+
+
+def test_from_init_to_list(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, "push")
+    assert (code, out) == (6, "")
+    assert "ckptsync init-store" in err
+    assert "made a repository" in run(capsys, "init-store")[1]
+    assert "there is a repository" in run(capsys, "init-store")[1]
+    code, out, _ = run(capsys, "push", "--quiet")
+    assert code == 0
+    assert out.count("pushed a_checkpoint_") == 2
+    assert run(capsys, "push", "--quiet")[1].startswith("2 checkpoints there already")
+    code, out, _ = run(capsys, "ls", "--store")
+    assert code == 0
+    first, second, last = out.splitlines()
+    assert "head" not in first
+    assert second.split()[:4] == ["a", "200", "periodic", "1.5"]
+    assert second.endswith("head")
+    assert last.startswith("2 versions of a in ")
+
+
+def test_pull_on_another_machine(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(capsys, "init-store")
+    run(capsys, "push")
+    elsewhere = make_project(tmp_path / "elsewhere", WITH_STORE)
+    monkeypatch.chdir(elsewhere.root)
+    assert run(capsys, "pull", "--dry-run")[1].startswith("would pull a_checkpoint_200_steps")
+    assert run(capsys, "pull")[1].startswith("pulled a_checkpoint_200_steps")
+    assert run(capsys, "pull")[1].startswith("a: the tree has a_checkpoint_200_steps")
+    assert run(capsys, "ls")[0] == 0
+
+
+def described(schema: str) -> set[str]:
+    for row in pages.rows(pages.read(pages.REFERENCE / "json.md")):
+        if pages.inline_code(row[0]) == [schema]:
+            return set(pages.inline_code(re.sub(r"\([^)]*\)", "", row[1])))
+    raise AssertionError(schema)
+
+
+@pytest.mark.parametrize(
+    "line", ["init-store", "push", "pull", "ls --store", "push --dry-run", "init-store ../x --dry-run"]
+)
+def test_json_has_the_fields_that_are_described(project: Path, capsys: pytest.CaptureFixture[str], line: str) -> None:
+    run(capsys, "init-store")
+    if not line.startswith("push"):
+        run(capsys, "push")
+    code, out, _ = run(capsys, *line.split(), "--json")
+    value: dict[str, Any] = json.loads(out)
+    assert code == value["exit_code"] == 0
+    assert value.keys() - {"schema", "exit_code"} == described(value["schema"])
+
+
+@pytest.mark.parametrize("url", ["s3://user:canary@bucket/x", "sftp://me:canary@host/x", "s3://b?secret=canary"])
+def test_a_secret_in_a_url_is_never_shown(project: Path, capsys: pytest.CaptureFixture[str], url: str) -> None:
+    for words in (["push", "--store", url], ["pull", "--store", url, "--json"], ["init-store", url]):
+        code, out, err = run(capsys, *words)
+        assert code == 12
+        assert "canary" not in out + err
