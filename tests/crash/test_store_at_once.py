@@ -25,6 +25,7 @@ from ckptsync.store.base import Capabilities, ObjectInfo, Stored
 from ckptsync.store.folder import FolderStore
 from ckptsync.store.fsspec_store import FsspecStore
 from ckptsync.store.repository import (
+    ROLLBACK,
     Repository,
     VersionKey,
     collecting,
@@ -148,7 +149,7 @@ class Actors:
     def _roll_back(self, repository: Repository, chance: random.Random) -> None:
         found = list(repository.versions())
         if found:
-            move_head(repository, read_head(repository, RUN, "cartpole"), chance.choice(found), reason="rollback")
+            move_head(repository, read_head(repository, RUN, "cartpole"), chance.choice(found), reason=ROLLBACK)
 
 
 def assert_sound(repository: Repository, target: Path) -> set[VersionKey]:

@@ -16,6 +16,7 @@ from support.toysets import payload, write_set
 from ckptsync.core import names, sets
 from ckptsync.store.folder import FolderStore
 from ckptsync.store.repository import (
+    ROLLBACK,
     Repository,
     collecting,
     create_repository,
@@ -127,7 +128,7 @@ def _roll_back(root: Path, ack: Ack) -> None:
     first = next(repository.versions())
     head = read_head(repository, RUN, "cartpole")
     if head is None or head.version != first:
-        move_head(repository, head, first, reason="rollback")
+        move_head(repository, head, first, reason=ROLLBACK)
     set_tag(repository, first, "good", move=True)
     ack("100")
 

@@ -19,7 +19,7 @@ from .claims import Claim
 from .cutting import Draft, disagrees, draft_large
 from .keys import VersionKey, object_key
 from .packing import Packing
-from .refs import StoreHead, move_to_present, read_head
+from .refs import StoreHead, leads, move_to_present, read_head
 from .repository import Repository
 from .versions import Piece, StoredFile, Version, merged
 
@@ -101,7 +101,7 @@ class Pusher:
             run: the run that it belongs to.
             folder: where it lies.
             stem: its stem.
-            advance: let the head name it, where it is newer than what the head names.
+            advance: let the head name it, where it leads on from there; see `leads`.
             progress: told how many bytes more are done, from any thread.
 
         Raises:
@@ -114,6 +114,7 @@ class Pusher:
         key = VersionKey.of(run, manifest)
         head, sent = self._head(key), 0
         is_newest = head is None or key.order > head.version.order
+        advance = advance and leads(head, key)
         # What is newer than the newest is not there, but by chance, and then writing the version tells
         was_there = not is_newest and self._repository.store.head(key.key) is not None
         if was_there:
@@ -123,7 +124,7 @@ class Pusher:
             version, sent = _send(self._repository, key, manifest, seal, folder, before, progress)
             was_there = not self._commit(version)
             self._last[run, manifest.scenario] = version
-        if advance and is_newest:
+        if advance:
             head = self._advance(key, head)
         advanced = head is not None and head.version == key
         return Pushed(key, was_there, sent, manifest.size_bytes, head, advanced)
@@ -135,7 +136,7 @@ class Pusher:
         return self._heads[line]
 
     def _advance(self, key: VersionKey, head: StoreHead | None) -> StoreHead | None:
-        """Let the head name a version, unless it names a newer one by now; return where it is."""
+        """Let the head name a version, if that still leads on from there; return where it is."""
         line = (key.run, key.scenario)
         for _ in range(_ATTEMPTS):
             try:
@@ -143,7 +144,7 @@ class Pusher:
                 break
             except LockedError:
                 head = read_head(self._repository, *line)
-                if head is not None and key.order <= head.version.order:
+                if not leads(head, key):
                     break
         else:
             raise LockedError(f"the head of {key.run}/{key.scenario} is moved by others all the time")

@@ -18,6 +18,7 @@ from .repository import Repository
 
 HEAD_SCHEMA = "ckptsync.store-head/1"
 TAG_SCHEMA = "ckptsync.store-tag/1"
+ROLLBACK = "rollback"
 _MAX_REF_BYTES = 1 << 16
 _WAIT_SECONDS = 60.0
 
@@ -30,7 +31,7 @@ class StoreHead:
         version: the version.
         sequence: how often the head has moved; no two moves have the same.
         previous: the version before it; None for the first.
-        reason: why it moved: `push`, `rollback`.
+        reason: why it moved: `push`, or ROLLBACK.
         moved_at: for people.
         seen: what the store calls this state of the head; for the next move.
     """
@@ -81,6 +82,19 @@ def read_head(repository: Repository, run: str, scenario: str) -> StoreHead | No
         )
 
     return replace(documents.parse(stored.data, HEAD_SCHEMA, key, build), seen=stored.version)
+
+
+def leads(head: StoreHead | None, version: VersionKey) -> bool:
+    """Whether a head may go on to a version by itself: it is newer, and no part of what was rolled back.
+
+    A session that still runs goes on pushing behind a rollback; only one that was started later leads on.
+    """
+    if head is None:
+        return True
+    left = head.previous if head.reason == ROLLBACK else None
+    if left is not None and (version.lineage, version.generation) <= (left.lineage, left.generation):
+        return False
+    return version.order > head.version.order
 
 
 def list_heads(repository: Repository) -> Iterator[tuple[str, str]]:

@@ -53,6 +53,8 @@ def scrub(
             continue
         try:
             version = repository.read(key)
+        except NothingFoundError:
+            continue  # removed a moment ago
         except CkptsyncError as error:
             yield Damage(info.key, error.message, (info.key,))
             continue
@@ -121,7 +123,9 @@ def _objects(
         if problem:
             yield Damage(info.key, problem, tuple(versions))
     for digest, (_size, versions) in missing.items():
-        yield Damage(keys.object_key(digest), "it is not there", tuple(versions))
+        left = tuple(key for key in versions if repository.store.head(key) is not None)  # others may be removing
+        if left:
+            yield Damage(keys.object_key(digest), "it is not there", left)
 
 
 def _read(repository: Repository, key: str, digest: str) -> str:

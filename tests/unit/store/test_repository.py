@@ -15,6 +15,7 @@ from ckptsync.core.manifest import Manifest
 from ckptsync.store.folder import FolderStore
 from ckptsync.store.fsspec_store import FsspecStore
 from ckptsync.store.repository import (
+    ROLLBACK,
     Repository,
     VersionKey,
     claims,
@@ -161,10 +162,25 @@ def test_the_head_moves_forward_only(repository: Repository, tree: Path) -> None
 
 def test_rolling_back_is_a_move_and_erases_nothing(repository: Repository, tree: Path) -> None:
     first, second = (push_set(repository, RUN, tree, write_set(tree, "cartpole", steps).stem) for steps in (100, 200))
-    moved = move_head(repository, second.head, first.version, reason="rollback")
-    assert (moved.sequence, moved.previous, moved.reason) == (3, second.version, "rollback")
+    moved = move_head(repository, second.head, first.version, reason=ROLLBACK)
+    assert (moved.sequence, moved.previous, moved.reason) == (3, second.version, ROLLBACK)
     assert read_head(repository, RUN, "cartpole") == moved
     assert len(list(repository.versions())) == 2
+
+
+def test_what_still_runs_does_not_undo_a_rollback(repository: Repository, tree: Path) -> None:
+    first, second = (push_set(repository, RUN, tree, write_set(tree, "cartpole", steps).stem) for steps in (100, 200))
+    with pushing(repository) as pusher:
+        pusher.push(RUN, tree, write_set(tree, "cartpole", 300).stem)
+        move_head(repository, read_head(repository, RUN, "cartpole"), first.version, reason=ROLLBACK)
+        late = pusher.push(RUN, tree, write_set(tree, "cartpole", 400).stem)
+    assert not late.advanced
+    assert late.head is not None
+    assert late.head.version == first.version
+    assert not push_set(repository, RUN, tree, second.version.stem).advanced
+    led = push_set(repository, RUN, tree, write_set(tree, "cartpole", 150, generation=2).stem)
+    assert led.advanced
+    assert not push_set(repository, RUN, tree, write_set(tree, "cartpole", 500).stem).advanced
 
 
 def test_a_head_moves_only_from_where_it_was_seen(repository: Repository, tree: Path) -> None:
@@ -172,7 +188,7 @@ def test_a_head_moves_only_from_where_it_was_seen(repository: Repository, tree: 
     second = push_set(repository, RUN, tree, write_set(tree, "cartpole", 200).stem)
     for seen in (None, first.head):
         with pytest.raises(LockedError, match="moved by somebody else"):
-            move_head(repository, seen, first.version, reason="rollback")
+            move_head(repository, seen, first.version, reason=ROLLBACK)
     assert read_head(repository, RUN, "cartpole") == second.head
 
 
