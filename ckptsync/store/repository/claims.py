@@ -125,7 +125,7 @@ def held(
     claim = Claim(store, kind, what, lease_seconds)
     _acquire(store, claim, against, what, wait_seconds, lease_seconds, sleep)
     stop = threading.Event()
-    renewing = threading.Thread(target=_renew, args=(claim, stop, lease_seconds / _RENEWALS), daemon=True)
+    renewing = threading.Thread(target=_renew, args=(claim, stop, max(lease_seconds / _RENEWALS, 1.0)), daemon=True)
     renewing.start()
     try:
         yield claim
@@ -164,7 +164,8 @@ def _acquire(
             others = [key for key in alive if key != claim.key]
             if not others:
                 for key in dead:
-                    store.delete(key)
+                    if key != claim.key:
+                        store.delete(key)
                 return
             holder = _holder(store, others[0])
         except BaseException:

@@ -287,6 +287,30 @@ def test_a_claim_is_renewed_while_it_is_there(repository: Repository) -> None:
         assert store.head(claim.key) is None
 
 
+def test_who_waits_goes_on_when_the_other_has_ended(repository: Repository) -> None:
+    store = repository.store
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 3:
+            store.delete("claims/collect/0123.json")
+
+    store.put("claims/collect/0123.json", b"somebody's")
+    with claims.held(store, "push", ("collect",), what="the push", wait_seconds=60, sleep=sleep):
+        assert len(list(store.list("claims/push/"))) == 1
+    assert len(slept) == 3
+    store.put("claims/collect/0123.json", b"somebody's")
+    slept[:] = [0.0] * 3
+    with (
+        pytest.raises(LockedError, match="has to wait"),
+        claims.held(store, "push", ("collect",), what="the push", wait_seconds=60, sleep=slept.append),
+    ):
+        pass
+    assert 60 <= sum(slept) < 70
+    assert list(store.list("claims/push/")) == []
+
+
 def test_a_damaged_version_stops_the_sweep(repository: Repository, tree: Path) -> None:
     version = push_set(repository, RUN, tree, write_set(tree, "cartpole", 100).stem).version
     data = repository.store.read(version.key, limit=1 << 20).data
