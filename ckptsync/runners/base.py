@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -215,6 +215,17 @@ class LiveRunner(Runner, Protocol):
         Nothing happens when it has ended.
         """
         ...
+
+
+@runtime_checkable
+class TellingRunner(Runner, Protocol):
+    """A runner that says what it is busy with while a start takes its time.
+
+    Attributes:
+        tell: is given a line for people; whoever starts a session may set it.
+    """
+
+    tell: Callable[[str], object]
 
 
 @runtime_checkable

@@ -11,14 +11,14 @@ from ..core.errors import CkptsyncError, NothingFoundError, UsageError
 from ..core.layout import EVENTS_NAME, SAVE_REQUEST_NAME
 from ..core.session import MAX_INFO_BYTES, parse_events
 from ..project.config import Project
-from ..runners.base import LiveRunner, OutputFile, Runner, SessionHandle, Submission
+from ..runners.base import LiveRunner, OutputFile, Runner, SessionHandle
 from .contact import contact_of
 from .events import sound_event
 from .following import Follower
 from .ledgers import find_record, open_ledger
 from .polling import watch
 from .reporting import Reporter
-from .runners import runner_for
+from .runners import runner_for, to_be_found
 from .wait import handle_of
 
 SAVE_SCHEMA = "ckptsync.save/1"
@@ -107,7 +107,7 @@ def cancel(project: Project, session: str, *, dry_run: bool = False) -> CancelRe
     record = find_record(project, session)
     runner = runner_for(project, record.runner, record.run)
     # A launch that was cut short may have started it all the same
-    found = runner.find(Submission(session, record.spec.generation, b"")) if record.handle is None else None
+    found = runner.find(to_be_found(record)) if record.handle is None else None
     if record.handle is None and found is None and not record.settled:
         if not dry_run:
             open_ledger(project).append(

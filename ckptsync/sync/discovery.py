@@ -37,7 +37,7 @@ def discover(project: Project, run: RunConfig, runner: str, reporter: Reporter) 
     Returns:
         The sessions that are new in the ledger, oldest first.
     """
-    service = runner_for(project, runner, run.name)
+    service = runner_for(project, runner, run.name, tell=reporter.line)
     if not isinstance(service, RemoteRunner):
         return []
     found = _newest(service, run.name, _by_session(known_records(project, run.name)))

@@ -25,7 +25,7 @@ from .ledgers import find_record, known_records, open_ledger
 from .packing import staging, write_packs
 from .quarantine import move_to_quarantine
 from .reporting import Reporter
-from .runners import runner_for
+from .runners import runner_for, to_be_found
 from .treework import head_in_file, renew_exports, sealed
 
 if TYPE_CHECKING:
@@ -121,13 +121,13 @@ def submit(
     """
     run = project.run(record.run)
     ledger = open_ledger(project)
-    runner = runner_for(project, record.runner, record.run)
+    runner = runner_for(project, record.runner, record.run, tell=reporter.line)
     if isinstance(runner, RemoteRunner):
         discover(project, run, record.runner, reporter)
         record = _still_ours(find_record(project, record.session))
         handle = SessionHandle.from_json(record.handle) if record.handle is not None else None
     else:
-        handle = runner.find(Submission(record.session, record.spec.generation, b""))
+        handle = runner.find(to_be_found(record))
     if handle is None:
         if record.spec.fresh:
             begin_lineage(project, run, record, reporter)
@@ -161,7 +161,7 @@ def _start_with(
         inputs={**packs, **code.inputs},
         budget_seconds=record.spec.budget_seconds,
         title=f"ckptsync {record.session}",
-        previous=None if code.inputs else _holder(project, record),
+        previous=_holder(project, record),
     )
     try:
         handle = runner.start(submission)

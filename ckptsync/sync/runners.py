@@ -9,7 +9,8 @@ from typing import Any
 from ..core.errors import ConfigError, UsageError
 from ..project import values
 from ..project.config import Project, RunConfig
-from ..runners.base import Runner
+from ..project.lineage import SessionRecord
+from ..runners.base import Runner, Submission, TellingRunner
 from ..runners.kaggle.settings import OUTPUT_BYTES, KaggleSettings
 from .contact import own_settings
 
@@ -105,8 +106,16 @@ def within_limits(project: Project, run: RunConfig, name: str) -> RunConfig:
     )
 
 
-def runner_for(project: Project, name: str, run: str | None = None) -> Runner:
+def runner_for(
+    project: Project, name: str, run: str | None = None, *, tell: Callable[[str], object] | None = None
+) -> Runner:
     """Return the runner of a name, set up as `[runners.<name>]` and the run's own table for it say.
+
+    Args:
+        project: the project.
+        name: the runner's name.
+        run: the run that it is for.
+        tell: is given a line when the runner is busy for long, where it says with what.
 
     Raises:
         UsageError: there is no such runner.
@@ -115,6 +124,16 @@ def runner_for(project: Project, name: str, run: str | None = None) -> Runner:
     if name not in RUNNERS:
         raise UsageError(f"there is no runner {name!r}", hint=values.did_you_mean(name, RUNNERS))
     try:
-        return RUNNERS[name](project, own_settings(project.runner_settings(name, run)))
+        runner = RUNNERS[name](project, own_settings(project.runner_settings(name, run)))
     except ValueError as error:
         raise ConfigError(f"{project.layout.config}, [runners.{name}]: {error}") from None
+    if tell is not None and isinstance(runner, TellingRunner):
+        runner.tell = tell
+    return runner
+
+
+def to_be_found(record: SessionRecord) -> Submission:
+    """Return what `Runner.find` needs to know a session again; its header tells it apart from another lineage's."""
+    from ..runners.bundle import header
+
+    return Submission(record.session, record.spec.generation, header(record.spec))

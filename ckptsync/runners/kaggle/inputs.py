@@ -7,7 +7,7 @@ output    costs nothing; only when the session before is the kernel's newest ver
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,6 +67,7 @@ class Carrier:
         settings: which carrier, and how long to wait.
         patience: its waits; its time is the settings' own.
         settle_seconds: how long a dataset must look ready.
+        tell: is given a line for people about what takes time.
     """
 
     def __init__(
@@ -76,11 +77,13 @@ class Carrier:
         patience: Patience,
         *,
         settle_seconds: float = SETTLE_SECONDS,
+        tell: Callable[[str], object] = lambda line: None,
     ) -> None:
         self._client = client
         self._settings = settings
         self._patience = patience
         self._settle_seconds = settle_seconds
+        self._tell = tell
 
     def bring(self, submission: Submission, owner: str, slug: str, newest: int) -> Carried:
         """Bring the inputs and wait until a session that starts now would find them.
@@ -99,7 +102,10 @@ class Carrier:
         carrier = self._settings.carrier
         if carrier != "dataset" and any(map(_is_set, submission.inputs)):  # code alone is in nobody's output
             obstacle = self._obstacle(submission, owner, slug, newest)
-            if not obstacle:
+            if not obstacle and submission.previous is not None:
+                self._tell(
+                    f"the checkpoints come from the output of {submission.previous.session}; nothing is uploaded"
+                )
                 other = {name: path for name, path in submission.inputs.items() if not _is_set(name)}
                 datasets = (self._dataset(submission.session, other, owner, inputs_slug(slug)),) if other else ()
                 return Carried(datasets, kernels=(f"{owner}/{slug}",))
@@ -128,11 +134,13 @@ class Carrier:
         except ABSENT:
             before = 0
         sizes = {name: path.stat().st_size for name, path in inputs.items()}
+        self._tell(f"uploading {len(sizes)} file(s), {sum(sizes.values()):,} bytes, into the dataset {reference}")
         tokens = [upload(self._client, name, path) for name, path in inputs.items()]
         self._patience.once(
             lambda: self._create(owner, slug, session, tokens, new=not before),
             lambda: self._appeared(owner, slug, before),
         )
+        self._tell(f"waiting until Kaggle has processed {reference}, at most {self._settings.dataset_seconds:g} s")
         self._wait(owner, slug, before, sizes)
         return reference
 

@@ -31,6 +31,7 @@ class Patience:
         sleep: waits.
         clock: a monotonic clock.
         jitter: a random number from 0 to 1: many clients that failed at once must not come back at once.
+        tell: is given the first failure of a row, when it will be tried again.
     """
 
     seconds: float = 60.0
@@ -39,6 +40,7 @@ class Patience:
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
     jitter: Callable[[], float] = field(default=random.random)
+    tell: Callable[[CkptsyncError], object] = field(default=lambda error: None)
 
     def call(self, ask: Callable[[], T]) -> T:
         """Return what a call gives that changes nothing, so that it may be made again.
@@ -112,6 +114,7 @@ class Failures:
         """Begin anew: something came."""
         self._pause = self._patience.first_pause
         self._end: float | None = None
+        self._told = False
 
     def wait(self, error: CkptsyncError) -> None:
         """Pause after a failure.
@@ -129,5 +132,8 @@ class Failures:
         pause = self._pause * patience.jitter() if asked is None else asked
         if now + pause >= self._end:
             raise error
+        if not self._told:
+            self._told = True
+            patience.tell(error)
         patience.sleep(pause)
         self._pause = min(self._pause * _GROWTH, patience.longest_pause)

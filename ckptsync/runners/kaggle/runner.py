@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from ...core import names
@@ -64,15 +64,25 @@ class KaggleRunner:
         log_idle_seconds: float = IDLE_SECONDS,
     ) -> None:
         self._settings = settings or KaggleSettings()
-        given = patience or Patience(self._settings.patience_seconds)
+        self.tell: Callable[[str], object] = lambda line: None
+        given = patience or Patience(self._settings.patience_seconds, tell=self._tell_failure)
         self._client = client or KaggleClient(timeout=self._settings.timeout_seconds, patience=given)
         self._patience = patience or self._client.patience
-        self._carrier = Carrier(self._client, self._settings, self._patience, settle_seconds=dataset_settle_seconds)
+        self._carrier = Carrier(
+            self._client,
+            self._settings,
+            self._patience,
+            settle_seconds=dataset_settle_seconds,
+            tell=lambda line: self.tell(line),
+        )
         self._lister = Lister(self._client, self._patience, settle_seconds=listing_settle_seconds)
         self._logs = Logs(self._client, self._patience, idle_seconds=log_idle_seconds)
         self._kernels: dict[str, KernelVersions] = {}
         self._listings: dict[_Place, Listing] = {}
         self._lock = threading.Lock()
+
+    def _tell_failure(self, error: CkptsyncError) -> None:
+        self.tell(f"{error.message}; asking again for {self._settings.patience_seconds:g} s")
 
     # --- starting
 

@@ -14,11 +14,10 @@ from ...core.errors import CkptsyncError, ConfigError, UsageError
 from ...core.layout import CONFIG_NAME, ProjectLayout
 from ...core.session import ScenarioSpec, SessionSpec
 from ...project.config import Project, RunConfig
-from ...runners.base import Submission
 from ...runners.bundle import build_bundle
 from ...runners.kernel_folder import SKIPPED_FOLDERS
 from ..ledgers import known_records
-from ..runners import runner_for
+from ..runners import runner_for, to_be_found
 
 WRAPPER_NAME = "ckptsync_drill.py"
 # The script runs through ckptsync.training.watch, which notes what it does outside its working folder
@@ -139,7 +138,7 @@ def _stop(place: Project) -> None:
     for record in known_records(place):
         runner = runner_for(place, record.runner, record.run)
         # The ledger may have no line of it yet
-        handle = runner.find(Submission(record.session, record.spec.generation, b""))
+        handle = runner.find(to_be_found(record))
         if handle is None or record.state is not None or runner.status(handle).state.finished:
             continue
         runner.cancel(handle)
