@@ -169,6 +169,7 @@ def test_mutated_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.prove
+@pytest.mark.timeout(3_600)
 @pytest.mark.filterwarnings("ignore:invalid escape sequence")  # from pickletools, about a mutated text
 def test_many_mutated_files(tmp_path: Path) -> None:
     verdicts = sweep(tmp_path, 30_000, seed=2)
