@@ -1,4 +1,4 @@
-"""init-store, push, pull, ls --store: checkpoints outside of this machine. Each imports its verb when it is called."""
+"""init-store, push, pull, scrub, ls --store: checkpoints outside of this machine. Each imports its verb when it is called."""
 
 from __future__ import annotations
 
@@ -69,6 +69,26 @@ def pull(arguments: Namespace, output: Output) -> Answer:
         yield session_text.next_line(f"ckptsync launch {run.name}")
 
     return Answer(report.to_json, lines)
+
+
+def scrub(arguments: Namespace, output: Output) -> Answer:
+    """Look for damage in the store."""
+    from ..sync import scrub as scrubbing
+
+    project = targets.project_of(arguments)
+    report = scrubbing.scrub(project, Reporter(output), url=arguments.store, structure=arguments.structure)
+
+    def lines() -> Iterator[Line]:
+        for item in report.damage:
+            yield [text.bad("damaged "), f"{item.key}: {item.problem}"]
+            yield from (f"  needed by {key}" for key in item.versions)
+        looked = text.count(report.objects, "object")
+        if report.damage:
+            yield f"{text.count(len(report.damage), 'damaged thing')} in {report.store}; {looked} read"
+        else:
+            yield [text.good("no damage"), f" in {report.store}; {looked} read"]
+
+    return Answer(report.to_json, lines, report.exit_code)
 
 
 def list_versions(arguments: Namespace) -> Answer:

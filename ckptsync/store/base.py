@@ -106,12 +106,13 @@ class Store(Protocol):
         Args:
             key: its key.
             data: its bytes, at most MAX_OBJECT_BYTES.
-            digest: `sha256:<hex>` of the bytes where it is known, for stores that check it.
+            digest: `sha256:<hex>` that the bytes must have, for stores that check it (`checks_uploads`).
             create: only where nothing is there (`conditional_create`).
             replacing: only where the object of this version is there (`conditional_update`).
 
         Raises:
             PreconditionError: something else is there, or nothing is.
+            CorruptError: the bytes do not have the digest; only where the store checks it.
             ValueError: the store cannot do what is asked.
         """
         ...

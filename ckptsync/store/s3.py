@@ -74,7 +74,12 @@ class S3Store:
             nonlocal attempts
             attempts += 1
             checksum = base64.b64encode(raw).decode("ascii")
-            answer = self._client.put_object(**self._place(key), Body=data, ChecksumSHA256=checksum, **condition)
+            try:
+                answer = self._client.put_object(**self._place(key), Body=data, ChecksumSHA256=checksum, **condition)
+            except Exception as error:
+                if s3_errors.is_changed(error) and hashlib.sha256(data).digest() != raw:
+                    raise CorruptError(f"{key}: the bytes to be sent have another sha256 than expected") from None
+                raise
             return str(answer["ETag"])
 
         try:

@@ -45,6 +45,11 @@ def is_beyond_the_end(error: Exception) -> bool:
     return _code(error) in ("InvalidRange", "416")
 
 
+def is_changed(error: Exception) -> bool:
+    """Whether an answer says that the bytes are not those of the checksum."""
+    return _code(error) in _CHANGED_ON_THE_WAY
+
+
 def translate(error: Exception, *, url: str, action: str) -> CkptsyncError:
     """Return what happened as an error of ours.
 
@@ -78,8 +83,10 @@ def translate(error: Exception, *, url: str, action: str) -> CkptsyncError:
         known = f": it lies in {names.printable(region)}" if region else ""
         return ConfigError(f"{said}: the bucket lies in another region{known}", hint="add '?region=...' to the URL")
     if code in _FULL or status == 507:
-        return LimitError(f"{said}: its room or quota is used up", hint="'ckptsync prune --dry-run' shows what can go")
-    if code in _CHANGED_ON_THE_WAY:
+        return LimitError(
+            f"{said}: its room or quota is used up", hint="make room in the store, then run the same command again"
+        )
+    if is_changed(error):
         return ServiceError(f"{said}: the bytes changed on their way", transient=True)
     if code in _BUSY or status == 429 or (status >= 500 and code != "NotImplemented"):
         return ServiceError(said, transient=True, retry_after=_retry_after(error))

@@ -123,7 +123,9 @@ class FaultyProxy:
         kind = fault.kind if fault is not None else ""
         if fault is not None and kind == "status":
             asked = "" if fault.retry_after is None else f"Retry-After: {fault.retry_after}\r\n"
-            writer.write(f"HTTP/1.1 {fault.status} Fault\r\n{asked}Content-Length: 0\r\n\r\n".encode())
+            writer.write(
+                f"HTTP/1.1 {fault.status} Fault\r\n{asked}Content-Length: 0\r\nConnection: close\r\n\r\n".encode()
+            )
             await writer.drain()
             return
         if kind == "half":

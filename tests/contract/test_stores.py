@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 from support import weed
+from support.largesets import write_large_set
 
-from ckptsync.core.errors import CkptsyncError, CredentialsError, NothingFoundError, ServiceError
+from ckptsync.core.errors import CkptsyncError, CorruptError, CredentialsError, NothingFoundError, ServiceError
 from ckptsync.store import s3
 from ckptsync.store.base import Store
 from ckptsync.store.folder import FolderStore
 from ckptsync.store.fsspec_store import FsspecStore
 from ckptsync.store.opening import open_store
+from ckptsync.store.repository import create_repository, pull_set, push_set
 from ckptsync.store.retrying import Retrying
 from ckptsync.store.s3 import S3Store
 from ckptsync.testing.faulty_proxy import Fault, FaultyProxy, Kind
@@ -107,8 +109,8 @@ class TestS3(StoreContract):
         super().test_a_long_list(store)
 
     def test_wrong_bytes_are_refused_by_the_server(self, store: Store) -> None:
-        with pytest.raises(ServiceError, match="changed on their way"):
-            S3Store.put(_impatient(store), "a", b"one", digest="sha256:" + "0" * 64)
+        with pytest.raises(CorruptError, match="another sha256"):
+            store.put("a", b"one", digest="sha256:" + "0" * 64)
         assert store.head("a") is None
 
     def test_a_wrong_key_is_told(self, server: weed.Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,12 +147,6 @@ class TestS3(StoreContract):
         with pytest.raises(ServiceError) as raised:
             store.head("a")
         assert raised.value.transient
-
-
-def _impatient(store: Store) -> S3Store:
-    assert isinstance(store, S3Store)
-    store._retrying = Retrying(deadline_seconds=0)
-    return store
 
 
 @pytest.mark.slow  # a real server, and half a second for every client
@@ -245,3 +241,22 @@ class TestS3ThroughAFaultyProxy:
         assert sum(waited) <= 60
         assert min(waited) >= 7
         store.close()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("credentials")
+@pytest.mark.parametrize("size", [3_000, 2_000_000, 9_000_000])
+def test_a_file_that_disagrees_with_its_seal_is_not_pushed(server: weed.Server, tmp_path: Path, size: int) -> None:
+    """Also where the server is the one who checks."""
+    repository = create_repository(s3_store(server.endpoint, f"seal-{next(_NUMBERS)}"))
+    manifest = write_large_set(tmp_path / "tree", 100, {"model": payload(size)})
+    path = tmp_path / "tree" / manifest.model.path
+    sound = path.read_bytes()
+    path.write_bytes(sound[:-1] + b"x")
+    with pytest.raises(CorruptError):
+        push_set(repository, "run", tmp_path / "tree", manifest.stem)
+    assert list(repository.versions()) == []
+    path.write_bytes(sound)
+    version = push_set(repository, "run", tmp_path / "tree", manifest.stem).version
+    pull_set(repository, version, tmp_path / "pulled")
+    assert (tmp_path / "pulled" / manifest.model.path).read_bytes() == sound

@@ -74,4 +74,22 @@ STORE = (
         exit_codes=(ExitCode.CORRUPT, ExitCode.INCOMPATIBLE, *_CODES),
         see_also=("push", "ls", "restore"),
     ),
+    Command(
+        name="scrub",
+        help="look for damage in the store",
+        group="Store",
+        run="store_commands:scrub",
+        schema="ckptsync.scrub/1",
+        description="Reads every byte that the store holds and compares it with what it should be. Changes nothing.",
+        examples=(
+            ("ckptsync scrub", "every byte"),
+            ("ckptsync scrub --structure", "only whether everything is there, which is fast"),
+        ),
+        arguments=(
+            STORE_URL,
+            argument("--structure", action="store_true", help="read no objects, only whether all are there"),
+        ),
+        exit_codes=(ExitCode.CORRUPT, *_CODES),
+        see_also=("push", "pull"),
+    ),
 )

@@ -63,6 +63,8 @@ def draft_large(window: Window, entry: FileEntry, before: StoredFile | None, pac
     packing.begin()
     places: list[Place] = []
     digests = _read(window, cut, entry, noted=noted, take=lambda chunk: places.extend(packing.add(chunk)))
+    if entry.size_bytes <= OBJECT_BYTES:
+        packing.end(entry.digest)
     return Draft(entry, list(places), _ranges(cut, digests))
 
 

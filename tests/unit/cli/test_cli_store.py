@@ -64,6 +64,23 @@ def test_pull_on_another_machine(
     assert run(capsys, "ls")[0] == 0
 
 
+def test_scrub(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(capsys, "init-store")
+    run(capsys, "push")
+    assert run(capsys, "scrub")[:2] == (0, f"no damage in {project.parent / 'store'}; 2 objects read\n")
+    assert run(capsys, "scrub", "--structure")[1].endswith("; 0 objects read\n")
+    damaged = next((project.parent / "store" / "objects").rglob("*/*"))
+    data = damaged.read_bytes()
+    damaged.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    code, out, _ = run(capsys, "scrub")
+    assert code == 4
+    assert f"damaged objects/{damaged.parent.name}/{damaged.name}" in out
+    assert "needed by versions/a/a/" in out
+    assert run(capsys, "scrub", "--structure")[0] == 0
+    damaged.unlink()
+    assert run(capsys, "scrub", "--structure")[0] == 4
+
+
 def described(schema: str) -> set[str]:
     for row in pages.rows(pages.read(pages.REFERENCE / "json.md")):
         if pages.inline_code(row[0]) == [schema]:
@@ -72,7 +89,7 @@ def described(schema: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "line", ["init-store", "push", "pull", "ls --store", "push --dry-run", "init-store ../x --dry-run"]
+    "line", ["init-store", "push", "pull", "scrub", "ls --store", "push --dry-run", "init-store ../x --dry-run"]
 )
 def test_json_has_the_fields_that_are_described(project: Path, capsys: pytest.CaptureFixture[str], line: str) -> None:
     run(capsys, "init-store")
