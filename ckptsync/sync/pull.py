@@ -109,7 +109,7 @@ def pull(
         ConfigError: no store is known.
         CorruptError: a checkpoint is damaged or not safe; it stays in staging, and the tree is as it was.
         IncompatibleError: a checkpoint has another architecture; as above.
-        LockedError: somebody works on the tree.
+        LockedError: somebody works on the tree, or pulls too.
     """
     tree = project.tree(run)
     with opened(project, url) as repository:
@@ -119,7 +119,8 @@ def pull(
             raise NothingFoundError(
                 f"{repository.store.url} has no checkpoint of {run.name}", hint=f"'ckptsync push {run.name}' sends them"
             )
-        done = [_bring(project, run, tree, repository, version, reporter, mine, dry_run) for version in versions]
+        with fsio.locked(project.layout.staging / f"pull-{run.name}.lock", what=f"the pull of {run.name}"):
+            done = [_bring(project, run, tree, repository, version, reporter, mine, dry_run) for version in versions]
         return PullReport(repository.store.url, run.name, tuple(done), dry_run)
 
 

@@ -99,7 +99,7 @@ def open_repository(store: Store, *, workers: int = 8) -> Repository:
         if "bucket" in error.message:
             raise
         raise NothingFoundError(
-            f"there is no repository in {store.url}", hint=f"'ckptsync init-store {store.url}' makes one"
+            f"there is no repository in {store.url}", hint="'ckptsync init-store' makes one"
         ) from None
 
     def build(value: dict[str, Any]) -> Repository:

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 from support.projects import CONFIG, make_project, seal_set, set_head
 
-from ckptsync.core import sets
-from ckptsync.core.errors import ConfigError, CorruptError, NothingFoundError
+from ckptsync.core import fsio, heads, sets
+from ckptsync.core.errors import ConfigError, CorruptError, LockedError, NothingFoundError
 from ckptsync.core.manifest import Manifest
 from ckptsync.project.config import Project
 from ckptsync.store.folder import FolderStore
 from ckptsync.store.repository import keys, open_repository
+from ckptsync.sync import pull as pulling
 from ckptsync.sync.pull import pull
 from ckptsync.sync.push import push
 from ckptsync.sync.reporting import NullReporter
@@ -125,6 +126,37 @@ def test_a_damaged_object_is_not_installed_and_a_sound_one_is_later(project: Pro
         assert head_in_file(empty.tree(empty.run("a")), "a") is None
         store.put(info.key, data)
     assert pull(empty, empty.run("a"), REPORTER).scenarios[0].received_bytes is not None
+
+
+def test_two_pulls_at_once_are_one_too_many(project: Project, empty: Project) -> None:
+    sealed(project, 100)
+    push(project, project.run("a"), REPORTER)
+    with fsio.locked(empty.layout.staging / "pull-a.lock", what="the pull"), pytest.raises(LockedError):
+        pull(empty, empty.run("a"), REPORTER)
+
+
+@pytest.mark.parametrize("after", ["copy_set", "write_head", "renew_exports"])
+def test_a_pull_that_was_cut_short_is_completed(
+    project: Project, empty: Project, monkeypatch: pytest.MonkeyPatch, after: str
+) -> None:
+    (manifest,) = sealed(project, 100)
+    push(project, project.run("a"), REPORTER)
+    place = {"copy_set": sets, "write_head": heads, "renew_exports": pulling}[after]
+    whole = getattr(place, after)
+
+    def die(*arguments: object) -> None:
+        whole(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(place, after, die)
+    with pytest.raises(KeyboardInterrupt):
+        pull(empty, empty.run("a"), REPORTER)
+    monkeypatch.undo()
+    pull(empty, empty.run("a"), REPORTER)
+    head = head_in_file(empty.tree(empty.run("a")), "a")
+    assert head is not None
+    assert head.digest == manifest.digest
+    assert sets.check_files(checkpoints(empty), manifest) == ()
 
 
 def test_what_is_missing_is_told(tmp_path: Path, project: Project) -> None:
