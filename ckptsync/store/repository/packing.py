@@ -94,8 +94,8 @@ class Packing:
     def _send(self, expected: str | None) -> None:
         data = bytes(self._buffer)
         self._buffer.clear()
-        # Memory is bounded: as many objects wait as are on their way
-        waiting = len(self._objects) - 2 * self._repository.workers
+        # Memory is bounded: no more objects are held than can be on their way
+        waiting = len(self._objects) - self._repository.workers
         if waiting >= 0:
             self._objects[waiting].result()
         self._objects.append(self._pool.submit(self._store, data, expected))

@@ -21,7 +21,7 @@ from .keys import VersionKey, object_key
 from .repository import Repository
 from .versions import Piece, StoredFile, merged
 
-_READ_BYTES = 8 << 20
+_READ_BYTES = 4 << 20
 _LARGE_BYTES = 1 << 20
 
 Progress = Callable[[int], None]
