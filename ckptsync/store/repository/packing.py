@@ -7,6 +7,7 @@ files is one request and one of ten gigabytes many that can go on after a kill.
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -45,8 +46,8 @@ class Packing:
         self._pool = ThreadPoolExecutor(repository.workers, thread_name_prefix="ckptsync-push")
         self._buffer = bytearray()
         self._objects: list[Future[tuple[str, int]]] = []
+        self._lock = threading.Lock()
         self.sent_bytes = 0
-        self.held_bytes = 0
 
     def __enter__(self) -> Self:
         return self
@@ -107,10 +108,9 @@ class Packing:
         digest = expected if expected is not None and trusted else "sha256:" + hashlib.sha256(data).hexdigest()
         key = object_key(digest)
         there = store.head(key) if len(data) >= _ASK_BYTES else None
-        if there is not None and there.size_bytes == len(data):
-            self.held_bytes += len(data)
-        else:
+        if there is None or there.size_bytes != len(data):
             store.put(key, data, digest=digest)
-            self.sent_bytes += len(data)
+            with self._lock:
+                self.sent_bytes += len(data)
         self._sent(len(data))
         return digest, len(data)
