@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import requests
+import urllib3
 from kagglesdk.blobs.services.blob_api_service import BlobApiClient
 from kagglesdk.blobs.types import blob_api_service as blob_types
 from kagglesdk.datasets.services.dataset_api_service import DatasetApiClient
@@ -114,7 +114,7 @@ class KaggleClient(Connection):
         def ask() -> str:
             headers = {"Content-Type": "application/json", **headers_for(self.authorization())}
             with self.web.open("POST", url, what=what, headers=headers, data=body) as response:
-                if response.status_code >= 400:
+                if response.status >= 400:
                     raise self.web.error(what, response, self.web.body(response, what=what))
                 if location := response.headers.get("Location"):
                     return str(location)
@@ -123,13 +123,13 @@ class KaggleClient(Connection):
         return self.read(ask)
 
     @contextmanager
-    def log_stream(self, owner: str, slug: str, version: int, *, timeout: float) -> Iterator[requests.Response]:
+    def log_stream(self, owner: str, slug: str, version: int, *, timeout: float) -> Iterator[urllib3.BaseHTTPResponse]:
         """Open the log of a version's run: live events while it runs, what is stored of it afterwards."""
         url = f"{self.base}/v1/kernels/logs/stream/{owner}/{slug}?versionLabel=v{version}"
         headers = {"Accept": "text/event-stream, */*", **headers_for(self.authorization())}
         what = f"the log of {owner}/{slug}"
         with self.web.open("GET", url, what=what, headers=headers, timeout=timeout) as response:
-            if response.status_code >= 300:
+            if response.status >= 300:
                 raise self.web.error(what, response, self.web.body(response, what=what))
             yield response
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
-import requests
+import urllib3
 
 from ...core import names
 from ...core.errors import CkptsyncError, CorruptError, NothingFoundError, ServiceError
@@ -86,10 +86,10 @@ class Downloads:
                 raise ServiceError(f"{what} ended after {offset + received} of {total} bytes")
 
     def _announced(
-        self, response: requests.Response, what: str, file: OutputFile, offset: int
+        self, response: urllib3.BaseHTTPResponse, what: str, file: OutputFile, offset: int
     ) -> tuple[int | None, int]:
         """Return (size of the whole file, bytes to skip), after a look at whether this is the file at all."""
-        status, size = response.status_code, file.size_bytes
+        status, size = response.status, file.size_bytes
         if status in _EXPIRED:
             raise _ExpiredError(f"the address of {what} does not hold any more (HTTP {status})")
         if status == _NOT_SATISFIABLE:

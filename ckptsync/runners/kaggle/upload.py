@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-import requests
+import urllib3
 
 from ...core import fsread
 from ...core.errors import CkptsyncError, CorruptError, ServiceError
@@ -78,13 +78,13 @@ def _received(client: KaggleClient, what: str, size: int, url: str) -> int | Non
         return _answer(client, what, response)
 
 
-def _answer(client: KaggleClient, what: str, response: requests.Response) -> int | None:
+def _answer(client: KaggleClient, what: str, response: urllib3.BaseHTTPResponse) -> int | None:
     body = client.web.body(response, what=what)
     if response.headers.get("Content-Type", "").startswith("text/html"):
         raise ServiceError(f"a page for people came in answer to {what}")
-    if response.status_code in _DONE:
+    if response.status in _DONE:
         return None
-    if response.status_code == _INCOMPLETE:
+    if response.status == _INCOMPLETE:
         match = _RANGE.fullmatch(response.headers.get("Range", ""))
         return int(match["last"]) + 1 if match else 0
     raise client.web.error(what, response, body)
