@@ -1,7 +1,7 @@
 """pull: bring the newest checkpoint of each scenario from the store into the training tree.
 
 It lands in staging, is judged there as everything that comes from outside, and is then added to the tree; the head
-moves last, and only forward.
+moves last, and only forward, unless the store's head was rolled back.
 """
 
 from __future__ import annotations
@@ -10,20 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..core import fsio, heads, sets
+from ..core import fsio, sets
 from ..core.errors import CorruptError, IncompatibleError, NothingFoundError
 from ..core.findings import Finding, Severity, Verdict
-from ..core.heads import Head
 from ..core.layout import TrainingTree
 from ..core.manifest import Manifest
 from ..core.units import size_text
 from ..project.config import Project, RunConfig
-from ..store.repository import Repository, VersionKey, pull_set, read_head
+from ..store.repository import Repository, StoreHead, VersionKey, leads, pull_set, read_head
 from .expectation import expectation
 from .judge import Terms, judge_set
 from .reporting import Reporter
+from .standing_at import stand_at
 from .stores import opened
-from .treework import head_in_file, renew_exports
+from .treework import head_in_file
 
 PULL_SCHEMA = "ckptsync.pull/1"
 # Members that are loaded by unpickling, which may do anything
@@ -38,7 +38,7 @@ class PulledSet:
     Args:
         version: what the store's head names.
         received_bytes: what was received; None when nothing was done.
-        behind: the tree has this set or a newer one, so nothing was done.
+        behind: the tree has this set or one that leads on from it, so nothing was done.
         notes: findings about it that are no blockers.
     """
 
@@ -114,13 +114,13 @@ def pull(
     tree = project.tree(run)
     with opened(project, url) as repository:
         found = [read_head(repository, run.name, scenario) for scenario in run.scenario_names]
-        versions = [head.version for head in found if head is not None]
-        if not versions:
+        store_heads = [head for head in found if head is not None]
+        if not store_heads:
             raise NothingFoundError(
                 f"{repository.store.url} has no checkpoint of {run.name}", hint=f"'ckptsync push {run.name}' sends them"
             )
         with fsio.locked(project.layout.staging / f"pull-{run.name}.lock", what=f"the pull of {run.name}"):
-            done = [_bring(project, run, tree, repository, version, reporter, mine, dry_run) for version in versions]
+            done = [_bring(project, run, tree, repository, head, reporter, mine, dry_run) for head in store_heads]
         return PullReport(repository.store.url, run.name, tuple(done), dry_run)
 
 
@@ -129,12 +129,13 @@ def _bring(
     run: RunConfig,
     tree: TrainingTree,
     repository: Repository,
-    version: VersionKey,
+    head: StoreHead,
     reporter: Reporter,
     mine: bool,
     dry_run: bool,
 ) -> PulledSet:
-    if _is_behind(tree, version):
+    version = head.version
+    if _is_behind(tree, head):
         return PulledSet(version, behind=True)
     if dry_run:
         return PulledSet(version)
@@ -146,21 +147,28 @@ def _bring(
     with fsio.locked(tree.lock, what=f"the training tree {tree.root}"):
         fsio.make_folder(tree.checkpoints)
         sets.sweep(tree.checkpoints)
-        if _is_behind(tree, version):  # somebody was faster while this came
+        if _is_behind(tree, head):  # somebody was faster while this came
             return PulledSet(version, pulled.received_bytes, behind=True)
+        standing = sets.find(tree.checkpoints, version.stem)
+        if standing is not None and (standing.manifest is None or standing.manifest.digest != version.digest):
+            sets.set_aside(standing, tree.attic)  # another set, or a plain file, of the same N
         sets.copy_set(staging, pulled.manifest, tree.checkpoints)
-        before = head_in_file(tree, version.scenario)
-        best = heads.better_of(before.best if before is not None else None, pulled.manifest)
-        heads.write_head(tree, Head.of(pulled.manifest, best))
-        renew_exports(tree)
+        stand_at(tree, pulled.manifest)
     fsio.remove_folder(staging)
     reporter.line(f"pulled {version.stem}: {size_text(pulled.received_bytes)}")
     return PulledSet(version, pulled.received_bytes, notes=notes)
 
 
-def _is_behind(tree: TrainingTree, version: VersionKey) -> bool:
-    head = head_in_file(tree, version.scenario)
-    return head is not None and (head.lineage, head.generation, head.num_timesteps) >= version.order
+def _is_behind(tree: TrainingTree, head: StoreHead) -> bool:
+    """Whether the tree has what the store's head names, or what may lead on from there.
+
+    What a rollback has left leads nowhere, however new it is.
+    """
+    here = head_in_file(tree, head.version.scenario)
+    if here is None:
+        return False
+    place = (here.lineage, here.generation, here.num_timesteps)
+    return place == head.version.order or leads(head, place)
 
 
 def _judge(project: Project, run: RunConfig, folder: Path, manifest: Manifest, mine: bool) -> tuple[Finding, ...]:

@@ -10,6 +10,7 @@ from .look import LOOK
 from .parts import KERNELS
 from .store import STORE
 from .train import TRAIN
+from .versions import VERSIONS
 
 __all__ = ["CATALOGUE", "KERNELS"]
 
@@ -21,4 +22,4 @@ _OVERVIEW = Command(
     schema="ckptsync.overview/1",
 )
 
-CATALOGUE = Catalogue(_OVERVIEW, (*BEGIN, *TRAIN, *BRING_HOME, *LOOK, *STORE, *KEEP))
+CATALOGUE = Catalogue(_OVERVIEW, (*BEGIN, *TRAIN, *BRING_HOME, *LOOK, *STORE, *VERSIONS, *KEEP))

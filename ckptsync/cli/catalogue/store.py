@@ -7,7 +7,7 @@ from ..command import Command, argument
 from .parts import DRY_RUN, run_name
 
 STORE_URL = argument("--store", metavar="URL", help="another store than that of ckptsync.toml")
-_CODES = (ExitCode.NOTHING_FOUND, ExitCode.LIMIT, ExitCode.LOCKED, ExitCode.CREDENTIALS, ExitCode.CONFIG)
+CODES = (ExitCode.NOTHING_FOUND, ExitCode.LIMIT, ExitCode.LOCKED, ExitCode.CREDENTIALS, ExitCode.CONFIG)
 
 STORE = (
     Command(
@@ -28,7 +28,7 @@ STORE = (
             argument("url", nargs="?", metavar="URL", help="the store; without it that of ckptsync.toml"),
             DRY_RUN,
         ),
-        exit_codes=_CODES,
+        exit_codes=CODES,
         see_also=("push", "pull"),
     ),
     Command(
@@ -44,7 +44,7 @@ STORE = (
         ),
         examples=(("ckptsync push", "of the only run"), ("ckptsync push --dry-run", "what would be sent")),
         arguments=(run_name(), STORE_URL, DRY_RUN),
-        exit_codes=(ExitCode.CORRUPT, *_CODES),
+        exit_codes=(ExitCode.CORRUPT, *CODES),
         see_also=("pull", "ls", "init-store"),
     ),
     Command(
@@ -71,7 +71,7 @@ STORE = (
             ),
             DRY_RUN,
         ),
-        exit_codes=(ExitCode.CORRUPT, ExitCode.INCOMPATIBLE, *_CODES),
+        exit_codes=(ExitCode.CORRUPT, ExitCode.INCOMPATIBLE, *CODES),
         see_also=("push", "ls", "restore"),
     ),
     Command(
@@ -89,7 +89,7 @@ STORE = (
             STORE_URL,
             argument("--structure", action="store_true", help="read no objects, only whether all are there"),
         ),
-        exit_codes=(ExitCode.CORRUPT, *_CODES),
+        exit_codes=(ExitCode.CORRUPT, *CODES),
         see_also=("push", "pull"),
     ),
 )

@@ -6,7 +6,19 @@ from .collecting import Collector, collecting
 from .keys import VersionKey
 from .pulling import Pulled, pull_set
 from .pushing import Pushed, Pusher, push_set, pushing
-from .refs import ROLLBACK, StoreHead, Tag, list_heads, list_tags, move_head, read_head, read_tag, remove_tag, set_tag
+from .refs import (
+    ROLLBACK,
+    StoreHead,
+    Tag,
+    leads,
+    list_heads,
+    list_tags,
+    move_head,
+    read_head,
+    read_tag,
+    remove_tag,
+    set_tag,
+)
 from .repository import Repository, create_repository, open_repository
 from .scrubbing import Damage, scrub
 from .versions import Version
@@ -25,6 +37,7 @@ __all__ = [
     "VersionKey",
     "collecting",
     "create_repository",
+    "leads",
     "list_heads",
     "list_tags",
     "move_head",

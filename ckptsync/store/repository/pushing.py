@@ -15,7 +15,7 @@ from ...core.manifest import MAX_MANIFEST_BYTES, FileEntry, Manifest
 from ...core.readers.window import RefusedError, Window
 from ..base import PreconditionError, Store
 from . import claims
-from .claims import Claim
+from .claims import COLLECT, PUSH, Claim
 from .cutting import Draft, disagrees, draft_large
 from .keys import VersionKey, object_key
 from .packing import Packing
@@ -23,8 +23,6 @@ from .refs import StoreHead, leads, move_to_present, read_head
 from .repository import Repository
 from .versions import Piece, StoredFile, Version, merged
 
-PUSH = "push"
-COLLECT = "collect"
 _LARGE_BYTES = 1 << 20
 _WAIT_SECONDS = 30.0
 _ATTEMPTS = 20
@@ -114,7 +112,7 @@ class Pusher:
         key = VersionKey.of(run, manifest)
         head, sent = self._head(key), 0
         is_newest = head is None or key.order > head.version.order
-        advance = advance and leads(head, key)
+        advance = advance and leads(head, key.order)
         # What is newer than the newest is not there, but by chance, and then writing the version tells
         was_there = not is_newest and self._repository.store.head(key.key) is not None
         if was_there:
@@ -144,7 +142,7 @@ class Pusher:
                 break
             except LockedError:
                 head = read_head(self._repository, *line)
-                if not leads(head, key):
+                if not leads(head, key.order):
                     break
         else:
             raise LockedError(f"the head of {key.run}/{key.scenario} is moved by others all the time")

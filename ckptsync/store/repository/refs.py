@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,7 +30,7 @@ class StoreHead:
     Args:
         version: the version.
         sequence: how often the head has moved; no two moves have the same.
-        previous: the version before it; None for the first.
+        previous: the version before it; of rollbacks in a row the newest that they left. None for the first.
         reason: why it moved: `push`, or ROLLBACK.
         moved_at: for people.
         seen: what the store calls this state of the head; for the next move.
@@ -84,17 +84,17 @@ def read_head(repository: Repository, run: str, scenario: str) -> StoreHead | No
     return replace(documents.parse(stored.data, HEAD_SCHEMA, key, build), seen=stored.version)
 
 
-def leads(head: StoreHead | None, version: VersionKey) -> bool:
-    """Whether a head may go on to a version by itself: it is newer, and no part of what was rolled back.
+def leads(head: StoreHead | None, order: tuple[str, int, int]) -> bool:
+    """Whether a head may go on by itself to what has this order: it is newer, and no part of what was rolled back.
 
     A session that still runs goes on pushing behind a rollback; only one that was started later leads on.
     """
     if head is None:
         return True
     left = head.previous if head.reason == ROLLBACK else None
-    if left is not None and (version.lineage, version.generation) <= (left.lineage, left.generation):
+    if left is not None and order[:2] <= (left.lineage, left.generation):
         return False
-    return version.order > head.version.order
+    return order > head.version.order
 
 
 def list_heads(repository: Repository) -> Iterator[tuple[str, str]]:
@@ -117,9 +117,8 @@ def move_head(repository: Repository, before: StoreHead | None, version: Version
         LockedError: somebody else has moved it meanwhile.
         NothingFoundError: there is no such version.
     """
-    if repository.store.head(version.key) is None:
-        raise NothingFoundError(f"there is no version {version.key} in {repository.store.url}")
-    return move_to_present(repository, before, version, reason=reason)
+    with _kept(repository, version, "moving a head"):
+        return move_to_present(repository, before, version, reason=reason)
 
 
 def move_to_present(repository: Repository, before: StoreHead | None, version: VersionKey, *, reason: str) -> StoreHead:
@@ -128,7 +127,7 @@ def move_to_present(repository: Repository, before: StoreHead | None, version: V
     moved = StoreHead(
         version,
         before.sequence + 1 if before else 1,
-        before.version if before else None,
+        _left(before, version, reason) if before else None,
         reason,
         now(),
     )
@@ -160,6 +159,14 @@ def move_to_present(repository: Repository, before: StoreHead | None, version: V
     return replace(moved, seen=seen)
 
 
+def _left(before: StoreHead, version: VersionKey, reason: str) -> VersionKey:
+    """Return what a head leaves behind by a move."""
+    earlier = before.previous if before.reason == reason == ROLLBACK else None
+    if earlier is not None and earlier.order > max(before.version.order, version.order):
+        return earlier  # what the rollback before this one left is still not to come back by itself
+    return before.version
+
+
 def set_tag(repository: Repository, version: VersionKey, name: str, *, move: bool = False) -> Tag:
     """Give a version a name.
 
@@ -174,16 +181,15 @@ def set_tag(repository: Repository, version: VersionKey, name: str, *, move: boo
         UsageError: the name is taken, or cannot be one.
     """
     key = keys.tag_key(version.run, version.scenario, name)
-    if repository.store.head(version.key) is None:
-        raise NothingFoundError(f"there is no version {version.key} in {repository.store.url}")
     tag = Tag(name, version, now())
     data = documents.serialise(TAG_SCHEMA, {"version": version.key, "made_at": tag.made_at})
-    if not move and not repository.conditional and repository.store.head(key) is not None:
-        raise _taken(name)
-    try:
-        repository.store.put(key, data, create=repository.conditional and not move)
-    except PreconditionError:
-        raise _taken(name) from None
+    with _kept(repository, version, "setting a tag"):
+        if not move and not repository.conditional and repository.store.head(key) is not None:
+            raise _taken(name)
+        try:
+            repository.store.put(key, data, create=repository.conditional and not move)
+        except PreconditionError:
+            raise _taken(name) from None
     return tag
 
 
@@ -210,6 +216,17 @@ def read_tag(repository: Repository, run: str, scenario: str, name: str) -> Tag:
         return Tag(name, _version(fields.text(value, "version"), run, scenario), fields.text(value, "made_at"))
 
     return documents.parse(data, TAG_SCHEMA, key, build)
+
+
+@contextmanager
+def _kept(repository: Repository, version: VersionKey, what: str) -> Iterator[None]:
+    """Let nobody remove a version while it gets a name. Raises NothingFoundError when it is not there."""
+    store = repository.store
+    with claims.held(store, claims.PUSH, (claims.COLLECT,), what=what, wait_seconds=_WAIT_SECONDS) as claim:
+        if store.head(version.key) is None:
+            raise NothingFoundError(f"there is no version {version.key} in {store.url}")
+        claim.confirm()
+        yield
 
 
 def _put(repository: Repository, key: str, data: bytes, seen: str | None) -> str:

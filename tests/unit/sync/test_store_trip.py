@@ -15,7 +15,7 @@ from ckptsync.core.manifest import Manifest
 from ckptsync.project.config import Project
 from ckptsync.store.folder import FolderStore
 from ckptsync.store.repository import keys, open_repository
-from ckptsync.sync import pull as pulling
+from ckptsync.sync import standing_at
 from ckptsync.sync.pull import pull
 from ckptsync.sync.push import push
 from ckptsync.sync.reporting import NullReporter
@@ -141,7 +141,7 @@ def test_a_pull_that_was_cut_short_is_completed(
 ) -> None:
     (manifest,) = sealed(project, 100)
     push(project, project.run("a"), REPORTER)
-    place = {"copy_set": sets, "write_head": heads, "renew_exports": pulling}[after]
+    place = {"copy_set": sets, "write_head": heads, "renew_exports": standing_at}[after]
     whole = getattr(place, after)
 
     def die(*arguments: object) -> None:

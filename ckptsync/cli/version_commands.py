@@ -1,0 +1,71 @@
+"""tag, rollback: names of versions in a store. Each imports its verb when it is called."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Iterator
+
+from ..core.errors import UsageError
+from . import session_text, targets, text
+from .output import Answer, Output
+from .text import Line
+
+
+def tag(arguments: Namespace, output: Output) -> Answer:
+    """Give a version a name, or take one away."""
+    from ..sync import tagging
+
+    project = targets.project_of(arguments)
+    run = project.run(arguments.run)
+    chosen = {"scenario": arguments.scenario, "url": arguments.store, "dry_run": arguments.dry_run}
+    if arguments.remove:
+        if arguments.version is not None or arguments.move:
+            raise UsageError("--remove takes a name away, whatever it names", hint="leave version and --move out")
+        report = tagging.untag(project, run, arguments.name, **chosen)
+    else:
+        report = tagging.tag(project, run, arguments.name, arguments.version or "head", move=arguments.move, **chosen)
+
+    def lines() -> Iterator[Line]:
+        would = "would be " if report.dry_run else ""
+        if report.removed:
+            yield [f"{report.tag} {would}removed from ", text.strong(report.version.stem)]
+        else:
+            yield [f"{report.tag} {would}on ", text.good(report.version.stem)]
+        if report.before is not None:
+            yield f"before it was on {report.before.stem}"
+
+    return Answer(report.to_json, lines)
+
+
+def rollback(arguments: Namespace, output: Output) -> Answer:
+    """Let the next session start from an earlier version."""
+    from ..sync import rollback as going_back
+
+    project = targets.project_of(arguments)
+    run = project.run(arguments.run)
+    report = going_back.rollback(
+        project,
+        run,
+        arguments.version,
+        scenario=arguments.scenario,
+        url=arguments.store,
+        dry_run=arguments.dry_run,
+    )
+
+    def lines() -> Iterator[Line]:
+        before = report.before.stem if report.before is not None else "none"
+        verb = "would move" if report.dry_run else "moved"
+        if report.before == report.version:
+            yield f"the head in {report.store} is {report.version.stem} already"
+        else:
+            yield [f"{verb} the head in {report.store}: {before} -> ", text.good(report.version.stem)]
+        if report.local is going_back.Local.MOVED:
+            yield [f"{verb} the head here too: ", text.good(report.version.stem)]
+            yield from (f"  {stem} gave way, to the attic" for stem in report.gave_way)
+        if report.local is going_back.Local.MISSING:
+            yield [text.warn("note: "), "the training tree does not have it"]
+            yield session_text.next_line(f"ckptsync pull {run.name}")
+        else:
+            yield session_text.next_line(f"ckptsync launch {run.name}")
+
+    return Answer(report.to_json, lines)
