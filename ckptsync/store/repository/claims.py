@@ -23,6 +23,9 @@ from . import documents
 from .keys import CLAIMS
 
 SCHEMA = "ckptsync.claim/1"
+# Who refers to versions and objects, and who removes them
+PUSH = "push"
+COLLECT = "collect"
 LEASE_SECONDS = 300.0
 # So often within a lease is a claim renewed
 _RENEWALS = 6

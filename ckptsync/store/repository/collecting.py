@@ -9,9 +9,8 @@ from dataclasses import dataclass
 
 from ...core.errors import CorruptError, UsageError
 from . import claims, keys
-from .claims import Claim
+from .claims import COLLECT, PUSH, Claim
 from .keys import VersionKey
-from .pushing import COLLECT, PUSH
 from .refs import list_heads, list_tags, read_head
 from .repository import Repository
 

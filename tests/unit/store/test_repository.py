@@ -31,6 +31,7 @@ from ckptsync.store.repository import (
     pushing,
     read_head,
     read_tag,
+    refs,
     remove_tag,
     scrub,
     set_tag,
@@ -252,6 +253,18 @@ def test_nothing_is_removed_while_somebody_pushes(repository: Repository, tree: 
     with pushing(repository), pushing(repository):
         pass
     assert list(repository.store.list("claims/")) == []
+
+
+def test_nothing_gets_a_name_while_somebody_removes(
+    repository: Repository, tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refs, "_WAIT_SECONDS", 0)
+    pushed = push_set(repository, RUN, tree, write_set(tree, "cartpole", 100).stem)
+    with collecting(repository):
+        with pytest.raises(LockedError, match="collect"):
+            move_head(repository, pushed.head, pushed.version, reason=ROLLBACK)
+        with pytest.raises(LockedError, match="collect"):
+            set_tag(repository, pushed.version, "good")
 
 
 def test_claims_of_the_dead_do_not_last(repository: Repository, tree: Path) -> None:
