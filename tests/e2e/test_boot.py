@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.machines import Machine, Session, kernel_of
+from support.chain import Machine, Session, kernel_of
 
 from ckptsync.core import heads
 from ckptsync.core.layout import EVENTS_NAME, ProjectLayout

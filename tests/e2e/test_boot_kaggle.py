@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.chain import Machine, Session
 from support.kaggle import runner_of
-from support.machines import Machine, Session
 
 from ckptsync.runners.base import SessionHandle, SessionState, Submission
 from ckptsync.runners.bundle import MAX_SCRIPT_BYTES, build_bundle

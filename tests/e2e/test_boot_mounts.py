@@ -7,7 +7,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from support.machines import Machine, kernel_of
+from support.chain import Machine, kernel_of
 from support.repositories import make_repository
 
 from ckptsync.core import heads, names

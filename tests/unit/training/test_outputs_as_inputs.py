@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support import machines
+from support import chain
 from support.toysets import LINEAGE, write_set
 
 from ckptsync.core import heads, names, sets
@@ -38,7 +38,7 @@ def spec_for(*promised: Manifest) -> SessionSpec:
 
 
 def mount_folder(output: Path, mount: Path) -> None:
-    machines.mount(output, mount)
+    chain.mount(output, mount)
     (mount / "__script__.py").write_text("print()")
 
 
