@@ -112,7 +112,7 @@ class Pusher:
         key = VersionKey.of(run, manifest)
         head, sent = self._head(key), 0
         is_newest = head is None or key.order > head.version.order
-        advance = advance and leads(head, key)
+        advance = advance and leads(head, key.order)
         # What is newer than the newest is not there, but by chance, and then writing the version tells
         was_there = not is_newest and self._repository.store.head(key.key) is not None
         if was_there:
@@ -142,7 +142,7 @@ class Pusher:
                 break
             except LockedError:
                 head = read_head(self._repository, *line)
-                if not leads(head, key):
+                if not leads(head, key.order):
                     break
         else:
             raise LockedError(f"the head of {key.run}/{key.scenario} is moved by others all the time")

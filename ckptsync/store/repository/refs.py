@@ -30,7 +30,7 @@ class StoreHead:
     Args:
         version: the version.
         sequence: how often the head has moved; no two moves have the same.
-        previous: the version before it; None for the first.
+        previous: the version before it; of rollbacks in a row the newest that they left. None for the first.
         reason: why it moved: `push`, or ROLLBACK.
         moved_at: for people.
         seen: what the store calls this state of the head; for the next move.
@@ -84,17 +84,17 @@ def read_head(repository: Repository, run: str, scenario: str) -> StoreHead | No
     return replace(documents.parse(stored.data, HEAD_SCHEMA, key, build), seen=stored.version)
 
 
-def leads(head: StoreHead | None, version: VersionKey) -> bool:
-    """Whether a head may go on to a version by itself: it is newer, and no part of what was rolled back.
+def leads(head: StoreHead | None, order: tuple[str, int, int]) -> bool:
+    """Whether a head may go on by itself to what has this order: it is newer, and no part of what was rolled back.
 
     A session that still runs goes on pushing behind a rollback; only one that was started later leads on.
     """
     if head is None:
         return True
     left = head.previous if head.reason == ROLLBACK else None
-    if left is not None and (version.lineage, version.generation) <= (left.lineage, left.generation):
+    if left is not None and order[:2] <= (left.lineage, left.generation):
         return False
-    return version.order > head.version.order
+    return order > head.version.order
 
 
 def list_heads(repository: Repository) -> Iterator[tuple[str, str]]:
@@ -127,7 +127,7 @@ def move_to_present(repository: Repository, before: StoreHead | None, version: V
     moved = StoreHead(
         version,
         before.sequence + 1 if before else 1,
-        before.version if before else None,
+        _left(before, version, reason) if before else None,
         reason,
         now(),
     )
@@ -157,6 +157,14 @@ def move_to_present(repository: Repository, before: StoreHead | None, version: V
         except (PreconditionError, NothingFoundError):  # some servers call an object that is gone missing
             raise _moved(run, scenario) from None
     return replace(moved, seen=seen)
+
+
+def _left(before: StoreHead, version: VersionKey, reason: str) -> VersionKey:
+    """Return what a head leaves behind by a move."""
+    earlier = before.previous if before.reason == reason == ROLLBACK else None
+    if earlier is not None and earlier.order > max(before.version.order, version.order):
+        return earlier  # what the rollback before this one left is still not to come back by itself
+    return before.version
 
 
 def set_tag(repository: Repository, version: VersionKey, name: str, *, move: bool = False) -> Tag:
