@@ -1,4 +1,4 @@
-"""tag, rollback: names of versions in a store. Each imports its verb when it is called."""
+"""tag, rollback, prune: the versions in a store. Each imports its verb when it is called."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from argparse import Namespace
 from collections.abc import Iterator
 
 from ..core.errors import UsageError
+from ..core.units import size_text
 from . import session_text, targets, text
 from .output import Answer, Output
+from .progress import Reporter
 from .text import Line
 
 
@@ -67,5 +69,37 @@ def rollback(arguments: Namespace, output: Output) -> Answer:
             yield session_text.next_line(f"ckptsync pull {run.name}")
         else:
             yield session_text.next_line(f"ckptsync launch {run.name}")
+
+    return Answer(report.to_json, lines)
+
+
+def prune(arguments: Namespace, output: Output) -> Answer:
+    """Remove from a store what nobody needs any more."""
+    from ..sync import prune as pruning
+
+    project = targets.project_of(arguments)
+    run = project.run(arguments.run)
+    report = pruning.prune(
+        project,
+        run,
+        Reporter(output),
+        keep_last=arguments.keep_last,
+        keep_best=arguments.keep_best,
+        keep_every_steps=arguments.keep_every,
+        url=arguments.store,
+        dry_run=arguments.dry_run,
+    )
+
+    def lines() -> Iterator[Line]:
+        for item in report.versions:
+            if item.why:
+                yield [text.good("stays "), f"{item.key.stem}: {', '.join(item.why)}"]
+            else:
+                yield [text.warn("would go " if report.dry_run else "gone "), item.key.stem]
+        gone = text.count(sum(1 for item in report.versions if not item.why), "version")
+        if report.freed_bytes is None:
+            yield f"{gone} of {run.name} would go from {report.store}"
+        else:
+            yield f"{gone} of {run.name} removed from {report.store}, {size_text(report.freed_bytes)} freed"
 
     return Answer(report.to_json, lines)

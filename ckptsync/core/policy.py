@@ -130,8 +130,7 @@ def to_remove(sets: Sequence[Retained], policy: SavePolicy, *, keep: Collection[
     count and are left for a person.
     """
     good = sorted((s for s in sets if s.good), key=lambda s: s.order)
-    newest = {s.stem for s in good[-max(1, policy.keep_last) :]}
-    stay = newest | _best(good, max(1, policy.keep_best)) | pinned(good, policy) | set(keep)
+    stay = {*why_kept(good, policy), *keep}
     return [s.stem for s in good if s.stem not in stay]
 
 
@@ -173,18 +172,42 @@ def pinned(sets: Sequence[Retained], policy: SavePolicy) -> set[str]:
     The milestone of a multiple is the first set of its lineage at or after it and before the next one. Sets
     that are written later come behind it in order, so a milestone stays one.
     """
-    stay: set[str] = set()
-    seen: set[tuple[str, int]] = set()
-    for s in sorted((s for s in sets if s.good), key=lambda s: s.order):
-        lineage, _, num_timesteps = s.order
-        if s.kind == "final":
-            stay.add(s.stem)
-        if policy.keep_every_steps:
-            multiple = (lineage, num_timesteps // policy.keep_every_steps)
-            if multiple[1] and multiple not in seen:
-                seen.add(multiple)
-                stay.add(s.stem)
-    return stay
+    good = [s for s in sets if s.good]
+    return _final(good) | _milestones(good, policy)
+
+
+def why_kept(sets: Sequence[Retained], policy: SavePolicy) -> dict[str, list[str]]:
+    """Return stem -> why it stays (`last`, `best`, `final`, `every`), for each that `to_remove` leaves by itself."""
+    good = sorted((s for s in sets if s.good), key=lambda s: s.order)
+    rules = {
+        "last": _last(good, policy),
+        "best": _best(good, max(1, policy.keep_best)),
+        "final": _final(good),
+        "every": _milestones(good, policy),
+    }
+    found: dict[str, list[str]] = {}
+    for reason, stems in rules.items():
+        for stem in stems:
+            found.setdefault(stem, []).append(reason)
+    return found
+
+
+def _last(good: Sequence[Retained], policy: SavePolicy) -> set[str]:
+    return {s.stem for s in good[-max(1, policy.keep_last) :]}
+
+
+def _final(good: Sequence[Retained]) -> set[str]:
+    return {s.stem for s in good if s.kind == "final"}
+
+
+def _milestones(good: Sequence[Retained], policy: SavePolicy) -> set[str]:
+    first: dict[tuple[str, int], str] = {}
+    if policy.keep_every_steps:
+        for s in sorted(good, key=lambda s: s.order):
+            lineage, _, num_timesteps = s.order
+            if multiple := num_timesteps // policy.keep_every_steps:
+                first.setdefault((lineage, multiple), s.stem)
+    return set(first.values())
 
 
 def _best(good: Sequence[Retained], count: int) -> set[str]:

@@ -169,15 +169,19 @@ def list_store(project: Project, run: RunConfig, url: str | None = None) -> Stor
         NothingFoundError: the store holds no repository.
     """
     with opened(project, url) as repository:
-        found: list[StoredVersion] = []
-        for scenario in run.scenario_names:
-            head = read_head(repository, run.name, scenario)
-            tags: dict[VersionKey, list[str]] = {}
-            for tag in list_tags(repository, run.name, scenario):
-                tags.setdefault(tag.version, []).append(tag.name)
-            versions = sorted(repository.versions(run.name, scenario), key=lambda key: key.order)
-            found += [
-                StoredVersion(key, head is not None and head.version == key, tuple(tags.get(key, ())))
-                for key in versions
-            ]
-        return StoreList(repository.store.url, run.name, tuple(found))
+        return StoreList(repository.store.url, run.name, tuple(stored_versions(repository, run)))
+
+
+def stored_versions(repository: Repository, run: RunConfig) -> list[StoredVersion]:
+    """Return the versions of a run, by scenario, in order. Raises CorruptError when a head or tag is damaged."""
+    found: list[StoredVersion] = []
+    for scenario in run.scenario_names:
+        head = read_head(repository, run.name, scenario)
+        tags: dict[VersionKey, list[str]] = {}
+        for tag in list_tags(repository, run.name, scenario):
+            tags.setdefault(tag.version, []).append(tag.name)
+        versions = sorted(repository.versions(run.name, scenario), key=lambda key: key.order)
+        found += [
+            StoredVersion(key, head is not None and head.version == key, tuple(tags.get(key, ()))) for key in versions
+        ]
+    return found

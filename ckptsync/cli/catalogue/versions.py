@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from ...core.errors import ExitCode
 from ..command import Command, argument
-from .parts import DRY_RUN
+from ..values import positive
+from .parts import DRY_RUN, run_name
 from .store import CODES, STORE_URL
 
 RUN = argument("--run", metavar="RUN", help="the run; may be left out where there is one")
@@ -55,5 +57,32 @@ VERSIONS = (
         arguments=(argument("version", metavar="VERSION", help=_VERSION), RUN, SCENARIO, STORE_URL, DRY_RUN),
         exit_codes=CODES,
         see_also=("ls", "tag", "pull", "restore"),
+    ),
+    Command(
+        name="prune",
+        help="remove from the store what nobody needs any more",
+        group="Store",
+        run="version_commands:prune",
+        schema="ckptsync.prune/1",
+        description=(
+            "Keeps of each scenario the newest, the best, those of every so many steps, final ones, what the head and tags "
+            "name, and what a rollback left until training has passed it. What is not given is taken from the run's "
+            "keep_last, keep_best and keep_every_steps. Bytes that other checkpoints need too stay. While somebody pushes "
+            "nothing is removed."
+        ),
+        examples=(
+            ("ckptsync prune --dry-run", "what would go, and why the rest stays"),
+            ("ckptsync prune --keep-last 20 --keep-every 1_000_000", "other rules than those of the run"),
+        ),
+        arguments=(
+            run_name(),
+            argument("--keep-last", type=positive, metavar="COUNT", help="so many of the newest stay"),
+            argument("--keep-best", type=positive, metavar="COUNT", help="so many of the highest mean reward stay"),
+            argument("--keep-every", type=positive, metavar="STEPS", help="the first at or after each multiple stays"),
+            STORE_URL,
+            DRY_RUN,
+        ),
+        exit_codes=(ExitCode.CORRUPT, *CODES),
+        see_also=("tag", "ls", "scrub", "clean"),
     ),
 )

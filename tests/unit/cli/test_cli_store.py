@@ -1,4 +1,4 @@
-"""init-store, push, pull, ls --store on the command line."""
+"""init-store, push, pull, scrub, ls --store, tag, rollback, prune on the command line."""
 
 from __future__ import annotations
 
@@ -81,6 +81,28 @@ def test_scrub(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(capsys, "scrub", "--structure")[0] == 4
 
 
+def test_tag_rollback_and_prune(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(capsys, "init-store")
+    run(capsys, "push")
+    assert run(capsys, "tag", "good", "100")[:2] == (0, "good on a_checkpoint_100_steps\n")
+    code, _, err = run(capsys, "tag", "good")
+    assert code == 2
+    assert "--move" in err
+    assert "before it was on a_checkpoint_100_steps" in run(capsys, "tag", "good", "--move")[1]
+    assert run(capsys, "tag", "good", "--remove")[1] == "good removed from a_checkpoint_200_steps\n"
+    assert run(capsys, "tag", "good", "--remove", "--move")[0] == 2
+    code, out, _ = run(capsys, "rollback", "100")
+    assert code == 0
+    assert "a_checkpoint_200_steps -> a_checkpoint_100_steps" in out
+    assert "a_checkpoint_200_steps gave way" in out
+    assert run(capsys, "rollback", "5")[0] == 6
+    assert "ckptsync pull a" in run(capsys, "rollback", "200")[1]
+    code, out, _ = run(capsys, "prune", "--keep-last", "1", "--dry-run")
+    assert (code, out.splitlines()[1]) == (0, "stays a_checkpoint_200_steps: head, last")
+    assert "would go from" in out
+    assert " freed" in run(capsys, "prune")[1]
+
+
 def described(schema: str) -> set[str]:
     for row in pages.rows(pages.read(pages.REFERENCE / "json.md")):
         if pages.inline_code(row[0]) == [schema]:
@@ -89,7 +111,22 @@ def described(schema: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "line", ["init-store", "push", "pull", "scrub", "ls --store", "push --dry-run", "init-store ../x --dry-run"]
+    "line",
+    [
+        "init-store",
+        "push",
+        "pull",
+        "scrub",
+        "ls --store",
+        "push --dry-run",
+        "init-store ../x --dry-run",
+        "tag good",
+        "tag good 100 --dry-run",
+        "rollback 100",
+        "rollback best --dry-run",
+        "prune",
+        "prune --keep-last 1 --dry-run",
+    ],
 )
 def test_json_has_the_fields_that_are_described(project: Path, capsys: pytest.CaptureFixture[str], line: str) -> None:
     run(capsys, "init-store")

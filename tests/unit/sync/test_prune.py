@@ -1,0 +1,155 @@
+"""prune: what nothing keeps goes from a store, and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support.projects import CONFIG, make_project, seal_set, set_head
+
+from ckptsync.core.errors import CorruptError, LockedError
+from ckptsync.project.config import Project
+from ckptsync.store.repository import keys, pull_set, pushing
+from ckptsync.sync import prune as pruning
+from ckptsync.sync.prune import PruneReport, prune
+from ckptsync.sync.push import push
+from ckptsync.sync.reporting import NullReporter
+from ckptsync.sync.rollback import rollback
+from ckptsync.sync.scrub import scrub
+from ckptsync.sync.stores import init_store, list_store, opened
+from ckptsync.sync.tagging import tag, untag
+
+WITH_STORE = CONFIG + '\n[store]\nurl = "../store"\n'
+REPORTER = NullReporter()
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """Six versions; the second is the best, the third final."""
+    project = make_project(tmp_path / "project", WITH_STORE)
+    init_store(project)
+    tree = project.tree(project.run("a"))
+    for steps in range(100, 700, 100):
+        kind = "final" if steps == 300 else "periodic"
+        set_head(
+            tree, seal_set(tree.checkpoints, steps, kind=kind, metrics={"ep_rew_mean": 9.0 if steps == 200 else 1.0})
+        )
+    push(project, project.run("a"), REPORTER)
+    return project
+
+
+def stored(project: Project) -> list[int]:
+    return [item.key.num_timesteps for item in list_store(project, project.run("a")).versions]
+
+
+def why(report: PruneReport) -> dict[int, tuple[str, ...]]:
+    return {item.key.num_timesteps: item.why for item in report.versions}
+
+
+def assert_whole(project: Project, tmp_path: Path) -> None:
+    assert scrub(project, REPORTER).damage == ()
+    with opened(project) as repository:
+        needed = {d for key in repository.versions() for d in repository.read(key).objects()}
+        assert {keys.parse_object(info.key) for info in repository.store.list(keys.OBJECTS)} == needed
+        for key in repository.versions():
+            pull_set(repository, key, tmp_path / "pulled")
+
+
+def test_it_says_why_each_stays_or_goes(project: Project, tmp_path: Path) -> None:
+    run = project.run("a")
+    tag(project, run, "mine", "100")
+    planned = prune(project, run, REPORTER, dry_run=True)
+    assert why(planned) == {
+        100: ("tag mine",),
+        200: ("best",),
+        300: ("final",),
+        400: (),
+        500: ("last",),
+        600: ("head", "last"),
+    }
+    assert planned.freed_bytes is None
+    assert stored(project) == [100, 200, 300, 400, 500, 600]
+    done = prune(project, run, REPORTER)
+    assert why(done) == why(planned)
+    assert done.freed_bytes
+    assert stored(project) == [100, 200, 300, 500, 600]
+    assert_whole(project, tmp_path)
+    untag(project, run, "mine")
+    prune(project, run, REPORTER)
+    assert stored(project) == [200, 300, 500, 600]
+
+
+def test_rules_are_taken_from_the_command(project: Project) -> None:
+    report = prune(project, project.run("a"), REPORTER, keep_last=1, keep_best=2, keep_every_steps=400, dry_run=True)
+    assert why(report) == {
+        100: ("best",),
+        200: ("best",),
+        300: ("final",),
+        400: ("every",),
+        500: (),
+        600: ("head", "last"),
+    }
+
+
+def test_what_a_rollback_left_stays_until_training_has_passed_it(project: Project, tmp_path: Path) -> None:
+    run = project.run("a")
+    rollback(project, run, "200")
+    assert why(prune(project, run, REPORTER)) == {
+        100: ("last",),
+        200: ("head", "last", "best"),
+        **dict.fromkeys((300, 400, 500, 600), ("ahead of the head",)),
+    }
+    tree = project.tree(run)
+    set_head(tree, seal_set(tree.checkpoints, 250, generation=2))
+    push(project, run, REPORTER)
+    prune(project, run, REPORTER)
+    assert stored(project) == [200, 300, 600, 250]
+    assert_whole(project, tmp_path)
+
+
+def test_nothing_goes_while_somebody_pushes(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pruning, "_WAIT_SECONDS", 0.0)
+    with opened(project) as repository, pushing(repository), pytest.raises(LockedError):
+        prune(project, project.run("a"), REPORTER)
+    assert len(stored(project)) == 6
+
+
+def test_nothing_goes_where_nobody_knows_what_is_needed(project: Project) -> None:
+    with opened(project) as repository:
+        before = {info.key for info in repository.store.list(keys.OBJECTS)}
+        damaged = next(iter(repository.versions("a", "a"))).key
+        repository.store.put(damaged, b"{}")
+        tag_key = keys.tag_key("a", "a", "x")
+        repository.store.put(tag_key, b"{}")
+        with pytest.raises(CorruptError):
+            prune(project, project.run("a"), REPORTER)
+        assert len(list(repository.versions())) == 6
+        repository.store.delete(tag_key)
+        with pytest.raises(CorruptError, match="damaged version"):
+            prune(project, project.run("a"), REPORTER, keep_last=100)
+        assert {info.key for info in repository.store.list(keys.OBJECTS)} == before
+
+
+@pytest.mark.parametrize("after", [1, 2, 3])
+def test_a_prune_that_was_cut_short_is_completed(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    from ckptsync.store.folder import FolderStore
+
+    whole, left = FolderStore.delete, [after]
+
+    def die(store: FolderStore, key: str) -> None:
+        if not key.startswith("claims/"):
+            if not left[0]:
+                raise KeyboardInterrupt
+            left[0] -= 1
+        whole(store, key)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(FolderStore, "delete", die)
+        with pytest.raises(KeyboardInterrupt):
+            prune(project, project.run("a"), REPORTER, keep_last=1)
+    assert scrub(project, REPORTER).damage == ()
+    prune(project, project.run("a"), REPORTER, keep_last=1)
+    assert stored(project) == [200, 300, 600]
+    assert_whole(project, tmp_path)
