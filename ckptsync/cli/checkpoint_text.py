@@ -251,8 +251,18 @@ def differences(report: DiffReport) -> Iterator[Line]:
             yield text.good(f"+ {_json(finding.actual)}")
     if not report.findings:
         yield "the same architecture, " + ("and equal weights" if report.same_weights else "other weights")
+    if report.changed_layers:
+        yield f"{text.count(len(report.changed_layers), 'layer')} with other weights:"
+        yield from (f"  {name}" for name in report.changed_layers)
+    for change in report.changes:
+        yield f"  {change.group}: {change.name}  {_side(change.left)} -> {_side(change.right)}"
     causes = dict.fromkeys(finding.hint.partition("; ")[0] for finding in report.findings if finding.hint)
     yield from (f"Likely cause: {cause}" for cause in causes)
+
+
+def _side(item: Any) -> str:
+    """Return one side of a change; of a digest its first digits tell enough."""
+    return item[7:19] if isinstance(item, str) and item.startswith("sha256:") else _json(item)
 
 
 def _json(item: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ..core.errors import UsageError
@@ -11,6 +12,7 @@ from ..core.layout import TrainingTree
 from ..core.units import size_text
 from . import targets, text
 from .output import Answer, Output
+from .progress import Reporter
 from .targets import RunTarget, SessionTarget
 from .text import Line
 
@@ -21,15 +23,15 @@ def export(arguments: Namespace, output: Output) -> Answer:
 
     if arguments.replay is not None and arguments.output is not None:
         raise UsageError("--replay names the one file to write, so --output has no use", hint="leave one of them out")
-    target = targets.resolve(arguments.target, targets.project_or_none(arguments))
-    report = write(
-        _source(target),
-        output=Path(arguments.output or "exports"),
-        replay=Path(arguments.replay) if arguments.replay is not None else None,
-        scenario=arguments.scenario,
-        force=arguments.force,
-        dry_run=arguments.dry_run,
-    )
+    with _source(arguments, output) as source:
+        report = write(
+            source,
+            output=Path(arguments.output or "exports"),
+            replay=Path(arguments.replay) if arguments.replay is not None else None,
+            scenario=arguments.scenario,
+            force=arguments.force,
+            dry_run=arguments.dry_run,
+        )
 
     def lines() -> Iterator[Line]:
         verb = "would write" if report.dry_run else "wrote"
@@ -40,7 +42,19 @@ def export(arguments: Namespace, output: Output) -> Answer:
     return Answer(report.to_json, lines)
 
 
-def _source(target: Path | RunTarget | SessionTarget) -> TrainingTree | Path:
+@contextmanager
+def _source(arguments: Namespace, output: Output) -> Iterator[TrainingTree | Path]:
+    """Provide what is exported until the end of the block; with `--store` a copy of a version."""
+    if arguments.store:
+        from ..sync.stored_copy import stored_copies
+
+        project = targets.project_of(arguments)
+        run, words = project.run(arguments.run), [arguments.target or "head"]
+        with stored_copies(project, run, words, Reporter(output), scenario=arguments.scenario) as (copy,):
+            yield copy
+        return
+    target = targets.resolve(arguments.target, targets.project_or_none(arguments))
     if isinstance(target, RunTarget):
-        return target.project.tree(target.run)
-    return target.project.layout.results(target.record.session) if isinstance(target, SessionTarget) else target
+        yield target.project.tree(target.run)
+    else:
+        yield target.project.layout.results(target.record.session) if isinstance(target, SessionTarget) else target

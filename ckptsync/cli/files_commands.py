@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from ..core.errors import NothingFoundError, UsageError
@@ -59,7 +60,8 @@ def show(arguments: Namespace, output: Output) -> Answer:
     from ..sync import inspect
 
     project = targets.project_or_none(arguments)
-    report = inspect.show_path(Path(arguments.target), project, _path_or_none(arguments.against))
+    with _files_of(arguments, [arguments.target], output) as (path,):
+        report = inspect.show_path(path, project, _path_or_none(arguments.against))
     return Answer(
         report.to_json, lambda: checkpoint_text.shown(report, every_parameter=arguments.all), report.exit_code
     )
@@ -69,8 +71,19 @@ def diff(arguments: Namespace, output: Output) -> Answer:
     """Tell how two checkpoints differ."""
     from ..sync import inspect
 
-    report = inspect.diff_paths(Path(arguments.left), Path(arguments.right))
+    with _files_of(arguments, [arguments.left, arguments.right], output) as (left, right):
+        report = inspect.diff_paths(left, right)
     return Answer(report.to_json, lambda: checkpoint_text.differences(report), report.exit_code)
+
+
+def _files_of(arguments: Namespace, words: list[str], output: Output) -> AbstractContextManager[list[Path]]:
+    """Provide the files that words name: paths, or with `--store` versions of the run's store."""
+    if not arguments.store:
+        return nullcontext([Path(word) for word in words])
+    from ..sync.stored_copy import stored_copies
+
+    project = targets.project_of(arguments)
+    return stored_copies(project, project.run(arguments.run), words, Reporter(output), scenario=arguments.scenario)
 
 
 def _tree_of(target: RunTarget) -> Path:

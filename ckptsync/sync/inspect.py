@@ -10,8 +10,10 @@ from ..core import sets
 from ..core.compare import compare
 from ..core.errors import CorruptError, ExitCode, NothingFoundError
 from ..core.findings import Finding, Severity
+from ..core.readers.layers import layer_digests
 from ..core.sets import SetState, StoredSet
 from ..core.signature import Signature
+from .changes import Change, changes
 from .judge import Terms
 from .report import CheckpointReport, FileReport, VerifyReport
 from .reporting import Reporter, shown_path
@@ -31,17 +33,21 @@ ListReport = VerifyReport
 
 @dataclass(frozen=True)
 class DiffReport:
-    """How two checkpoints differ in architecture.
+    """How two checkpoints differ.
 
     Args:
         left: the first.
         right: the second.
         findings: `expected` is the first's, `actual` the second's.
+        changed_layers: names of the parameters that both have, with other numbers.
+        changes: in what their manifests differ; nothing where one has none.
     """
 
     left: CheckpointReport
     right: CheckpointReport
     findings: tuple[Finding, ...]
+    changed_layers: tuple[str, ...] = ()
+    changes: tuple[Change, ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -62,6 +68,8 @@ class DiffReport:
             "right": self.right.to_json(),
             "same_weights": self.same_weights,
             "findings": [finding.to_json() for finding in self.findings],
+            "changed_layers": list(self.changed_layers),
+            "changes": [change.to_json() for change in self.changes],
         }
 
 
@@ -117,7 +125,7 @@ def show_path(path: Path, project: Project | None = None, against: Path | None =
 
 
 def diff_paths(a: Path, b: Path) -> DiffReport:
-    """Say how two checkpoints differ in architecture.
+    """Say how two checkpoints differ: in architecture, weights, metrics, configuration and files.
 
     Raises:
         NothingFoundError: one does not exist.
@@ -126,7 +134,19 @@ def diff_paths(a: Path, b: Path) -> DiffReport:
     left, right = _readable(a), _readable(b)
     old, new = _network(left), _network(right)
     causes = {finding.subject: finding.hint for finding in compare(old, new)}  # "changed from" the first to the second
-    return DiffReport(left, right, tuple(replace(f, hint=causes.get(f.subject, f.hint)) for f in compare(new, old)))
+    findings = tuple(replace(f, hint=causes.get(f.subject, f.hint)) for f in compare(new, old))
+    return DiffReport(
+        left,
+        right,
+        findings,
+        _changed_layers(left, right),
+        changes(left.manifest, right.manifest) if left.manifest is not None and right.manifest is not None else (),
+    )
+
+
+def _changed_layers(left: CheckpointReport, right: CheckpointReport) -> tuple[str, ...]:
+    old, new = layer_digests(left.path), layer_digests(right.path)
+    return tuple(name for name in old if name in new and old[name] != new[name])
 
 
 def _readable(path: Path) -> CheckpointReport:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ...core.errors import ExitCode
 from ..command import Command, argument
 from ..values import amount_of_bytes, whole
-from .parts import DRY_RUN, SHELLS
+from .parts import DRY_RUN, FROM_STORE, RUN, SHELLS
 
 KEEP = (
     Command(
@@ -24,9 +24,12 @@ KEEP = (
             ("ckptsync export", "of the only run, into exports/"),
             ("ckptsync export --replay buffer.pkl", "the replay buffer alone"),
             ("ckptsync export data/models/checkpoints/walker_checkpoint_50000_steps.zip", "of an older checkpoint"),
+            ("ckptsync export best --store", "of one that lies in the store"),
         ),
         arguments=(
-            argument("target", nargs="?", metavar="PATH|RUN|SESSION", completes="file", help="whose files"),
+            argument("target", nargs="?", metavar="PATH|RUN|SESSION|VERSION", completes="file", help="whose files"),
+            FROM_STORE,
+            RUN,
             argument("--output", metavar="DIR", completes="directory", help="where they go; without it exports/"),
             argument("--replay", metavar="FILE", completes="file", help="write only the replay buffer, into this file"),
             argument("--scenario", metavar="NAME", help="only this scenario"),

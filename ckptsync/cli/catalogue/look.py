@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...core.errors import ExitCode
 from ..command import Command, argument
-from .parts import JUDGED
+from .parts import FROM_STORE, JUDGED, RUN, SCENARIO
 
 LOOK = (
     Command(
@@ -33,29 +33,45 @@ LOOK = (
         group="Look",
         run="files_commands:show",
         schema="ckptsync.show/1",
-        examples=(("ckptsync show model.zip", "what it holds"), ("ckptsync show model.zip --all", "every parameter")),
+        examples=(
+            ("ckptsync show model.zip", "what it holds"),
+            ("ckptsync show model.zip --all", "every parameter"),
+            ("ckptsync show best --store", "of the store"),
+        ),
         arguments=(
-            argument("target", metavar="PATH", completes="file", help="a checkpoint"),
+            argument("target", metavar="PATH|VERSION", completes="file", help="a checkpoint"),
             argument("--against", metavar="PATH", completes="file", help="a checkpoint that it must fit"),
             argument("--all", action="store_true", help="every parameter, however many"),
+            FROM_STORE,
+            RUN,
+            SCENARIO,
         ),
-        exit_codes=JUDGED,
+        exit_codes=(*JUDGED, ExitCode.CREDENTIALS, ExitCode.CONFIG),
         see_also=("diff", "verify"),
         lists_checkpoints=True,
     ),
     Command(
         name="diff",
-        help="how two checkpoints differ in architecture",
+        help="how two checkpoints differ",
         group="Look",
         run="files_commands:diff",
         schema="ckptsync.diff/1",
-        description="Lines with - are of the first, lines with + of the second.",
-        examples=(("ckptsync diff old.zip new.zip", "exit 0 when one fits where the other does, else 5"),),
+        description=(
+            "In architecture: lines with - are of the first, lines with + of the second. Then the layers whose weights "
+            "differ, and of sealed checkpoints metrics, configuration and files."
+        ),
+        examples=(
+            ("ckptsync diff old.zip new.zip", "exit 0 when one fits where the other does, else 5"),
+            ("ckptsync diff best head --store", "of the store"),
+        ),
         arguments=(
             argument("left", metavar="A", completes="file", help="a checkpoint"),
             argument("right", metavar="B", completes="file", help="another one"),
+            FROM_STORE,
+            RUN,
+            SCENARIO,
         ),
-        exit_codes=JUDGED,
+        exit_codes=(*JUDGED, ExitCode.CREDENTIALS, ExitCode.CONFIG),
         see_also=("show", "verify"),
     ),
     Command(

@@ -31,3 +31,7 @@ SET = argument(
     help="a parameter for the script (a JSON value, else text); may be given several times",
 )
 JUDGED = (ExitCode.CORRUPT, ExitCode.INCOMPATIBLE, ExitCode.NOTHING_FOUND)
+RUN = argument("--run", metavar="RUN", help="the run; may be left out where there is one")
+SCENARIO = argument("--scenario", metavar="NAME", help="only this scenario")
+VERSION_HELP = "head, best, a tag, steps, or the first digits of a digest"
+FROM_STORE = argument("--store", action="store_true", help=f"a checkpoint of the run's store: {VERSION_HELP}")

@@ -5,12 +5,8 @@ from __future__ import annotations
 from ...core.errors import ExitCode
 from ..command import Command, argument
 from ..values import positive
-from .parts import DRY_RUN, run_name
+from .parts import DRY_RUN, RUN, SCENARIO, VERSION_HELP, run_name
 from .store import CODES, STORE_URL
-
-RUN = argument("--run", metavar="RUN", help="the run; may be left out where there is one")
-SCENARIO = argument("--scenario", metavar="NAME", help="only this scenario")
-_VERSION = "head, best, a tag, steps, or the first digits of a digest"
 
 VERSIONS = (
     Command(
@@ -28,7 +24,7 @@ VERSIONS = (
         ),
         arguments=(
             argument("name", metavar="NAME", help="the name"),
-            argument("version", nargs="?", metavar="VERSION", help=f"{_VERSION}; without it the head"),
+            argument("version", nargs="?", metavar="VERSION", help=f"{VERSION_HELP}; without it the head"),
             argument("--move", action="store_true", help="take the name away from the checkpoint that has it"),
             argument("--remove", action="store_true", help="take the name away"),
             RUN,
@@ -54,7 +50,7 @@ VERSIONS = (
             ("ckptsync rollback 200000", "to the one at 200,000 steps"),
             ("ckptsync rollback best --dry-run", "what would be done"),
         ),
-        arguments=(argument("version", metavar="VERSION", help=_VERSION), RUN, SCENARIO, STORE_URL, DRY_RUN),
+        arguments=(argument("version", metavar="VERSION", help=VERSION_HELP), RUN, SCENARIO, STORE_URL, DRY_RUN),
         exit_codes=CODES,
         see_also=("ls", "tag", "pull", "restore"),
     ),

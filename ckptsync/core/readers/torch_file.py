@@ -62,12 +62,14 @@ class TorchContent:
         findings: everything worth saying.
         functions: code by value.
         members: of the zip, empty for the old format.
+        storages: where the tensors' numbers lie, by their `storage`.
     """
 
     tensors: dict[str, Tensor] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     functions: list[CodeByValue] = field(default_factory=list)
     members: tuple[MemberInfo, ...] = ()
+    storages: dict[str, Window] = field(default_factory=dict)
 
     @property
     def parameters(self) -> dict[str, TensorSpec]:
@@ -108,6 +110,7 @@ def read_torch(
         raise refuse("pickle.foreign-global", window.name, "a torch file", found_pickle, HINT)
     else:
         raise refuse("format.unknown", window.name, "a torch file", "no zip and no pickle of torch's")
+    content.storages = storages
     content.findings, content.functions = judge(program, window.name, TENSORS, approval)
     if any(finding.severity is Severity.BLOCKER for finding in content.findings):
         return content

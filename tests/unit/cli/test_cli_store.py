@@ -103,6 +103,25 @@ def test_tag_rollback_and_prune(project: Path, capsys: pytest.CaptureFixture[str
     assert " freed" in run(capsys, "prune")[1]
 
 
+def test_checkpoints_of_the_store_are_looked_at(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(capsys, "init-store")
+    run(capsys, "push")
+    code, out, _ = run(capsys, "show", "head", "--store", "--quiet")
+    assert code == 0
+    assert "a_checkpoint_200_steps" in out
+    code, out, _ = run(capsys, "diff", "100", "head", "--store", "--quiet")
+    assert code == 0
+    assert "the same architecture, other weights" in out
+    assert "  configuration: num_timesteps  100 -> 200" in out
+    assert "layers with other weights:\n  " in out
+    assert "0 layers" not in run(capsys, "diff", "head", "200", "--store", "--quiet")[1]
+    assert run(capsys, "diff", "head", "gone", "--store")[0] == 6
+    assert run(capsys, "export", "best", "--store", "--quiet")[1].startswith("wrote exports/a_checkpoint_100_steps.zip")
+    exported = project / "exports" / "a_checkpoint_100_steps.zip"
+    assert exported.read_bytes() == (project / "data/models/checkpoints/a_checkpoint_100_steps.zip").read_bytes()
+    assert not (project / ".ckptsync" / "staging" / "versions").exists()
+
+
 def described(schema: str) -> set[str]:
     for row in pages.rows(pages.read(pages.REFERENCE / "json.md")):
         if pages.inline_code(row[0]) == [schema]:
