@@ -1,4 +1,4 @@
-"""tag, rollback, prune: the versions in a store. Each imports its verb when it is called."""
+"""tag, rollback, prune, copy: the versions in a store. Each imports its verb when it is called."""
 
 from __future__ import annotations
 
@@ -101,5 +101,24 @@ def prune(arguments: Namespace, output: Output) -> Answer:
             yield f"{gone} of {run.name} would go from {report.store}"
         else:
             yield f"{gone} of {run.name} removed from {report.store}, {size_text(report.freed_bytes)} freed"
+
+    return Answer(report.to_json, lines)
+
+
+def copy(arguments: Namespace, output: Output) -> Answer:
+    """Copy a run's checkpoints into another store."""
+    from ..sync import copy as copying
+
+    project = targets.project_of(arguments)
+    run = project.run(arguments.run)
+    report = copying.copy(project, run, arguments.url, Reporter(output), url=arguments.store, dry_run=arguments.dry_run)
+
+    def lines() -> Iterator[Line]:
+        for key in report.copied:
+            yield [text.good("would copy " if report.dry_run else "copied "), key.stem]
+        yield from (f"the head of {scenario} moved" for scenario in report.heads)
+        yield from (f"tag {name}" for name in report.tags)
+        sent = "" if report.sent_bytes is None else f", {size_text(report.sent_bytes)} sent"
+        yield f"{text.count(report.skipped, 'checkpoint')} there already, in {report.target}{sent}"
 
     return Answer(report.to_json, lines)

@@ -81,4 +81,22 @@ VERSIONS = (
         exit_codes=(ExitCode.CORRUPT, *CODES),
         see_also=("tag", "ls", "scrub", "clean"),
     ),
+    Command(
+        name="copy",
+        help="copy a run's checkpoints from its store into another one",
+        group="Store",
+        run="version_commands:copy",
+        schema="ckptsync.copy/1",
+        description=(
+            "Sends what the other store lacks, the oldest first, every object compared with its name; then heads and tags. "
+            "A copy that was cut short goes on when it is run again."
+        ),
+        examples=(
+            ("ckptsync copy ../nas/checkpoints", "of the only run, to a folder that init-store made ready"),
+            ("ckptsync copy s3://far/prefix --dry-run", "what would be copied"),
+        ),
+        arguments=(argument("url", metavar="URL", help="the store to copy to"), run_name(), STORE_URL, DRY_RUN),
+        exit_codes=(ExitCode.CORRUPT, *CODES),
+        see_also=("init-store", "push", "repair"),
+    ),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .collecting import Collector, collecting
+from .copying import Copier, copying, read_object
 from .keys import VersionKey
 from .pulling import Pulled, pull_set
 from .pushing import Pushed, Pusher, push_set, pushing
@@ -26,6 +27,7 @@ from .versions import Version
 __all__ = [
     "ROLLBACK",
     "Collector",
+    "Copier",
     "Damage",
     "Pulled",
     "Pushed",
@@ -36,6 +38,7 @@ __all__ = [
     "Version",
     "VersionKey",
     "collecting",
+    "copying",
     "create_repository",
     "leads",
     "list_heads",
@@ -46,6 +49,7 @@ __all__ = [
     "push_set",
     "pushing",
     "read_head",
+    "read_object",
     "read_tag",
     "remove_tag",
     "scrub",

@@ -120,7 +120,7 @@ class Pusher:
         else:
             before = self._before(key, head)
             version, sent = _send(self._repository, key, manifest, seal, folder, before, progress)
-            was_there = not self._commit(version)
+            was_there = not self.commit(version)
             self._last[run, manifest.scenario] = version
         if advance:
             head = self._advance(key, head)
@@ -159,8 +159,12 @@ class Pusher:
         except (NothingFoundError, CorruptError):
             return None  # nothing is shared with what cannot be read
 
-    def _commit(self, version: Version) -> bool:
-        """Write a version; return whether it is new."""
+    def commit(self, version: Version) -> bool:
+        """Write a version whose objects are there; return whether it is new.
+
+        Raises:
+            LockedError: the push stood still for so long that others went on without it.
+        """
         store = self._repository.store
         self._claim.confirm()
         try:

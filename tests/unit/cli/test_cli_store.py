@@ -144,6 +144,7 @@ def described(schema: str) -> set[str]:
         "rollback 100",
         "rollback best --dry-run",
         "prune",
+        "copy ../x",
         "prune --keep-last 1 --dry-run",
     ],
 )
@@ -151,6 +152,8 @@ def test_json_has_the_fields_that_are_described(project: Path, capsys: pytest.Ca
     run(capsys, "init-store")
     if not line.startswith("push"):
         run(capsys, "push")
+    if line.startswith("copy"):
+        run(capsys, "init-store", "../x")
     code, out, _ = run(capsys, *line.split(), "--json")
     value: dict[str, Any] = json.loads(out)
     assert code == value["exit_code"] == 0
