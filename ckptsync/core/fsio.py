@@ -98,10 +98,12 @@ def write_file(path: Path, write: Callable[[BinaryIO], None], *, settle: bool = 
     _write(path, write, lambda: path, settle=settle)
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write bytes as `write_file` does."""
+def write_bytes(path: Path, data: bytes, *, private: bool = False) -> None:
+    """Write bytes as `write_file` does; what is private nobody else may read."""
 
     def write(file: BinaryIO) -> None:
+        if private:
+            os.fchmod(file.fileno(), 0o600)
         file.write(data)
 
     write_file(path, write)

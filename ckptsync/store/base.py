@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from ..core import names
 from ..core.errors import CkptsyncError, LimitError, LockedError, UnsafePathError
+from ..core.uploading import Target
 
 MAX_OBJECT_BYTES = 64 << 20
 # S3 allows 1024 bytes; what is left is for the prefix of the URL
@@ -159,6 +160,21 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Let go of connections; the store is not used any more."""
+        ...
+
+
+@runtime_checkable
+class GrantingStore(Store, Protocol):
+    """A store that can let somebody without its credentials write below one prefix, and do nothing else there."""
+
+    def grant(self, prefix: str, *, seconds: float, max_bytes: int) -> Target:
+        """Return where objects below a prefix may be written to.
+
+        Args:
+            prefix: with a `/` at its end.
+            seconds: how long from now on; credentials that end before make it end before.
+            max_bytes: how large one object may be.
+        """
         ...
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..core import fsio
 from ..core.errors import NothingFoundError, UnsafePathError, storage_error
+from ..core.uploading import Target
 from . import base, walking
 from .base import Capabilities, ObjectInfo, PreconditionError, Stored
 
@@ -95,6 +96,10 @@ class FolderStore:
             fsio.remove_file(self._object(key))
         except NothingFoundError:
             return
+
+    def grant(self, prefix: str, *, seconds: float, max_bytes: int) -> Target:
+        """Name the folder of a prefix; who may write there is up to the file system, so nothing expires."""
+        return Target(self._path(base.check_prefix(prefix)[:-1]).as_uri())
 
     def close(self) -> None:
         """Nothing is held open."""

@@ -14,6 +14,7 @@ from contextlib import closing
 from typing import Any, TypeVar
 
 from ..core.errors import ConfigError, CorruptError, NothingFoundError, ServiceError
+from ..core.uploading import Target
 from . import base, s3_errors
 from .base import Capabilities, ObjectInfo, PreconditionError, Stored
 from .retrying import Retrying
@@ -158,6 +159,20 @@ class S3Store:
         """Remove an object; see `Store`."""
         self._call(f"remove {key}", lambda: self._client.delete_object(**self._place(key)))
 
+    def grant(self, prefix: str, *, seconds: float, max_bytes: int) -> Target:
+        """Sign a policy for posting objects below a prefix; nothing is sent. See `GrantingStore`."""
+        start = self._prefix + base.check_prefix(prefix)
+        try:
+            signed = self._client.generate_presigned_post(
+                self._bucket,
+                start + "${filename}",
+                Conditions=[["starts-with", "$key", start], ["content-length-range", 1, max_bytes]],
+                ExpiresIn=round(seconds),
+            )
+        except Exception as error:
+            raise self._translated(error, "sign a policy") from error
+        return Target(signed["url"], {**signed["fields"], "key": start})
+
     def close(self) -> None:
         """Let go of connections; see `Store`."""
         self._client.close()
@@ -179,6 +194,7 @@ class S3Store:
             read_timeout=read_seconds,
             max_pool_connections=MAX_CONNECTIONS,
             tcp_keepalive=True,
+            signature_version="s3v4",  # what is granted would be signed in the old way, which not all servers know
             # The checksum that is sent is the sha256 that the caller knows; another one would be computed for nothing
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import count, product
 from pathlib import Path
 
@@ -11,8 +12,9 @@ from support import weed
 from support.largesets import write_large_set
 
 from ckptsync.core.errors import CkptsyncError, CorruptError, CredentialsError, NothingFoundError, ServiceError
+from ckptsync.core.uploading import Target, UploadGrant, upload
 from ckptsync.store import s3
-from ckptsync.store.base import Store
+from ckptsync.store.base import GrantingStore, Store
 from ckptsync.store.folder import FolderStore
 from ckptsync.store.fsspec_store import FsspecStore
 from ckptsync.store.opening import open_store
@@ -127,6 +129,30 @@ class TestS3(StoreContract):
             with pytest.raises(CredentialsError) as raised:
                 call()
             assert "canary" not in raised.value.message + str(raised.value.hint)
+
+    def test_a_grant_lets_write_below_its_prefix_and_nothing_else(self, store: Store) -> None:
+        assert isinstance(store, GrantingStore)
+        store.put("heads/toy.json", b"1")
+        target = store.grant("inbox/toy/", seconds=60, max_bytes=1_000)
+        grant = UploadGrant("toy/s0001", 1, target, 0.0, 1_000)
+
+        def send(grant: UploadGrant, data: bytes = b"bytes") -> int:
+            return upload(grant, "toy.json", data, deadline=lambda: 1e12)
+
+        assert send(grant) == 5
+        assert store.read("inbox/toy/toy.json", limit=9).data == b"bytes"
+        beside = str(target.fields["key"]).replace("inbox/toy/", "heads/")
+        ended = store.grant("inbox/toy/", seconds=-60, max_bytes=1_000)
+        for other, data in (
+            (replace(grant, target=Target(target.url, {**target.fields, "key": beside})), b"2"),
+            (replace(grant, max_bytes=10_000), bytes(2_000)),
+            (replace(grant, target=ended), b"2"),
+            (replace(grant, target=Target(target.url, {**target.fields, "x-amz-signature": "0" * 64})), b"2"),
+        ):
+            with pytest.raises(ServiceError, match="refuses"):
+                send(other, data)
+        assert store.read("heads/toy.json", limit=9).data == b"1"
+        assert store.read("inbox/toy/toy.json", limit=9).data == b"bytes"
 
     def test_a_bucket_that_is_not_there_is_told(self, server: weed.Server) -> None:
         store = s3_store(server.endpoint, "x", bucket="no-such-bucket")
