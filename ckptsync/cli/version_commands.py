@@ -1,4 +1,4 @@
-"""tag, rollback, prune, copy: the versions in a store. Each imports its verb when it is called."""
+"""tag, rollback, prune, copy, repair: the versions in a store. Each imports its verb when it is called."""
 
 from __future__ import annotations
 
@@ -122,3 +122,25 @@ def copy(arguments: Namespace, output: Output) -> Answer:
         yield f"{text.count(report.skipped, 'checkpoint')} there already, in {report.target}{sent}"
 
     return Answer(report.to_json, lines)
+
+
+def repair(arguments: Namespace, output: Output) -> Answer:
+    """Put back what is damaged in a store."""
+    from ..sync import repair as mending
+
+    project = targets.project_of(arguments)
+    report = mending.repair(
+        project, Reporter(output), url=arguments.store, other_url=arguments.other, dry_run=arguments.dry_run
+    )
+
+    def lines() -> Iterator[Line]:
+        for item in report.damage:
+            if item.source is None:
+                yield [text.bad("still damaged "), f"{item.key}: {item.problem}"]
+            else:
+                verb = "would put back " if report.dry_run else "put back "
+                yield [text.good(verb), f"{item.key}, from {'the other store' if item.source == 'store' else 'files'}"]
+        if not report.damage:
+            yield [text.good("no damage"), f" in {report.store}"]
+
+    return Answer(report.to_json, lines, report.exit_code)

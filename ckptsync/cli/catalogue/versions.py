@@ -99,4 +99,23 @@ VERSIONS = (
         exit_codes=(ExitCode.CORRUPT, *CODES),
         see_also=("init-store", "push", "repair"),
     ),
+    Command(
+        name="repair",
+        help="put back what is damaged in the store",
+        group="Store",
+        run="version_commands:repair",
+        schema="ckptsync.repair/1",
+        description=(
+            "Reads every byte as scrub does. What is damaged or missing is taken from another store, or put together from "
+            "checkpoints in training trees, attic and results; each is compared with its name before it is written. Exit "
+            "4: something is still damaged."
+        ),
+        examples=(
+            ("ckptsync repair --dry-run", "what could be put back from files that are here"),
+            ("ckptsync repair --from ../nas/checkpoints", "also from a store that copy went to"),
+        ),
+        arguments=(argument("--from", dest="other", metavar="URL", help="a store with copies"), STORE_URL, DRY_RUN),
+        exit_codes=(ExitCode.CORRUPT, *CODES),
+        see_also=("scrub", "copy"),
+    ),
 )

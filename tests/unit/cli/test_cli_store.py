@@ -145,6 +145,7 @@ def described(schema: str) -> set[str]:
         "rollback best --dry-run",
         "prune",
         "copy ../x",
+        "repair --dry-run",
         "prune --keep-last 1 --dry-run",
     ],
 )
