@@ -33,7 +33,11 @@ def run_until(arguments: Namespace, output: Output) -> Answer:
         restarts=arguments.max_restarts,
         when_possible=arguments.when_possible,
     )
-    found = series.run_until(project, run, launch_options(arguments), limits, reporter=Reporter(output))
+    options = launch_options(arguments)
+    if arguments.dry_run:
+        planned = plan(*series.aimed(project, run, limits.steps, options.runner or run.runner), options)
+        return Answer(planned.to_json, lambda: session_text.planned(planned))
+    found = series.run_until(project, run, options, limits, reporter=Reporter(output))
 
     def lines() -> Iterator[Line]:
         return series_text.ran(found, overview(project, run).runs[0])

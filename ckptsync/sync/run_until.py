@@ -117,7 +117,7 @@ def run_until(
     Raises:
         CkptsyncError: before anything was launched.
     """
-    project, run = _aimed(project, run, limits.steps, options.runner or run.runner)
+    project, run = aimed(project, run, limits.steps, options.runner or run.runner)
     began, begun_at = clock(), sum(head_steps(project, run).values())
     trips: list[RoundTrip] = []
     crashes = idle = 0
@@ -150,8 +150,8 @@ def run_until(
     return Series(run.name, stop.code, stop.why, tuple(trips), added, clock() - began, stop.hint or last)
 
 
-def _aimed(project: Project, run: RunConfig, steps: int | None, runner: str) -> tuple[Project, RunConfig]:
-    """Return the project and run with other targets, on another runner."""
+def aimed(project: Project, run: RunConfig, steps: int | None, runner: str) -> tuple[Project, RunConfig]:
+    """Return the project and run with other targets (those of the run when None), on another runner."""
     scenarios = run.scenarios if steps is None else tuple(ScenarioSpec(each.name, steps) for each in run.scenarios)
     changed = replace(run, scenarios=scenarios, runner=runner)
     return replace(project, runs={**project.runs, run.name: changed}), changed

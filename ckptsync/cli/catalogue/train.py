@@ -122,6 +122,7 @@ TRAIN = (
             _SEED,
             _WHEN_POSSIBLE,
             _FRESH,
+            DRY_RUN,
         ),
         exit_codes=_ENDS,
         see_also=("launch", "status"),

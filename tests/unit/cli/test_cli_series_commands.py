@@ -41,6 +41,16 @@ def here(machines: Machines, monkeypatch: pytest.MonkeyPatch) -> Machine:
     return machine
 
 
+def test_run_until_says_what_its_first_session_would_be(machines, here, capsys):
+    code, value = run_json("run-until", "--steps", "700", "--dry-run", capsys=capsys)
+    assert (code, value["session"], value["spec"]["scenarios"]) == (
+        0,
+        "a/s0001",
+        [{"name": "a", "total_timesteps": 700}],
+    )
+    assert "would start a/s0001 on remote" in run("run-until", "--dry-run", capsys=capsys)[1]
+
+
 def test_dispatch_then_collect(machines, here, capsys):
     code, out, _ = run("dispatch", capsys=capsys)
     assert code == 0
