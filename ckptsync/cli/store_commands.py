@@ -76,7 +76,9 @@ def scrub(arguments: Namespace, output: Output) -> Answer:
     from ..sync import scrub as scrubbing
 
     project = targets.project_of(arguments)
-    report = scrubbing.scrub(project, Reporter(output), url=arguments.store, structure=arguments.structure)
+    report = scrubbing.scrub(
+        project, Reporter(output), url=arguments.store, structure=arguments.structure, part=arguments.part
+    )
 
     def lines() -> Iterator[Line]:
         for item in report.damage:

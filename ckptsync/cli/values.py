@@ -24,6 +24,15 @@ def positive(text: str) -> int:
     return number
 
 
+def part(text: str) -> tuple[int, int]:
+    """Parse K/N, the K-th of N parts."""
+    number, _, parts = text.partition("/")
+    found = positive(number), positive(parts or "0")
+    if found[0] > found[1]:
+        raise ArgumentTypeError(f"{text!r} is no part: there are {found[1]}")
+    return found
+
+
 def time_span(text: str) -> float:
     """Parse a time span as 90, 90s, 30m or 12h; returns seconds."""
     from ..project.values import duration

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from ..core.errors import ExitCode
+from ..core import fsio
+from ..core.errors import ExitCode, NothingFoundError
 from ..project.config import Project
 from ..store.repository import Damage
 from ..store.repository import scrub as look
@@ -13,6 +15,9 @@ from .reporting import Reporter
 from .stores import opened
 
 SCRUB_SCHEMA = "ckptsync.scrub/1"
+# So many objects, of up to 8 MB each, are read again at most after a kill
+_OBJECTS_BETWEEN_MARKS = 16
+_MAX_MARK_BYTES = 1 << 10
 
 
 @dataclass(frozen=True)
@@ -46,26 +51,54 @@ class ScrubReport:
         }
 
 
-def scrub(project: Project, reporter: Reporter, *, url: str | None = None, structure: bool = False) -> ScrubReport:
-    """Look for damage in a project's store. Reads only.
+def scrub(
+    project: Project,
+    reporter: Reporter,
+    *,
+    url: str | None = None,
+    structure: bool = False,
+    part: tuple[int, int] = (1, 1),
+) -> ScrubReport:
+    """Look for damage in a project's store. What was cut short goes on where it was, or at the first damage before that.
 
     Args:
         project: the project.
         reporter: receives progress.
         url: another store than the project's.
         structure: only whether everything is there and named as it should be, without reading objects.
+        part: of so many parts of the objects read this one; (2, 7) is the second of seven.
 
     Raises:
         ConfigError: no store is known.
         NothingFoundError: the store holds no repository.
         CorruptError: what says that it is a repository is itself damaged.
     """
-    read: list[str] = []
     with opened(project, url) as repository, reporter.progress("scrubbing", None, "objects") as meter:
+        mark = project.layout.state / "scrub" / f"{repository.id}-{part[0]}-{part[1]}"
+        after = "" if structure else _read_mark(mark)
+        if after:
+            reporter.line(f"going on behind {after}")
+        read: list[str] = []
+        damage: list[Damage] = []
 
         def progress(key: str) -> None:
             read.append(key)
             meter.advance(1)
+            if not damage and len(read) % _OBJECTS_BETWEEN_MARKS == 0:
+                fsio.make_folder(mark.parent)
+                fsio.write_bytes(mark, key.encode())
 
-        damage = tuple(look(repository, read_bytes=not structure, progress=progress))
-        return ScrubReport(repository.store.url, damage, len(read))
+        # One by one: what is found stops the mark
+        for item in look(repository, read_bytes=not structure, after=after, part=part, progress=progress):
+            damage.append(item)
+        if not structure:
+            fsio.remove_file(mark)
+        return ScrubReport(repository.store.url, tuple(damage), len(read))
+
+
+def _read_mark(mark: Path) -> str:
+    """Return the key behind which a scrub was cut short; nothing where none was."""
+    try:
+        return fsio.read_bytes(mark, limit=_MAX_MARK_BYTES).decode(errors="replace")
+    except NothingFoundError:
+        return ""

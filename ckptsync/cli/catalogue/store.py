@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ...core.errors import ExitCode
 from ..command import Command, argument
+from ..values import part
 from .parts import DRY_RUN, run_name
 
 STORE_URL = argument("--store", metavar="URL", help="another store than that of ckptsync.toml")
@@ -80,13 +81,20 @@ STORE = (
         group="Store",
         run="store_commands:scrub",
         schema="ckptsync.scrub/1",
-        description="Reads every byte that the store holds and compares it with what it should be. Changes nothing.",
+        description=(
+            "Reads every byte that the store holds and compares it with what it should be. Changes nothing there. What was "
+            "cut short goes on where it was when it is run again."
+        ),
         examples=(
             ("ckptsync scrub", "every byte"),
+            ("ckptsync scrub --part 2/7", "a seventh of the objects, another one each day of the week"),
             ("ckptsync scrub --structure", "only whether everything is there, which is fast"),
         ),
         arguments=(
             STORE_URL,
+            argument(
+                "--part", type=part, default=(1, 1), metavar="K/N", help="only the K-th of N parts of the objects"
+            ),
             argument("--structure", action="store_true", help="read no objects, only whether all are there"),
         ),
         exit_codes=(ExitCode.CORRUPT, *CODES),

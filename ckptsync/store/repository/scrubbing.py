@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice, repeat
 
 from ...core import names
 from ...core.errors import CkptsyncError, NothingFoundError
+from ..base import ObjectInfo
 from . import keys
 from .refs import read_head, read_tag
 from .repository import Repository, open_repository
@@ -31,7 +34,12 @@ class Damage:
 
 
 def scrub(
-    repository: Repository, *, read_bytes: bool = True, after: str = "", progress: Progress = lambda key: None
+    repository: Repository,
+    *,
+    read_bytes: bool = True,
+    after: str = "",
+    part: tuple[int, int] = (1, 1),
+    progress: Progress = lambda key: None,
 ) -> Iterator[Damage]:
     """Yield all damage of a repository.
 
@@ -41,7 +49,8 @@ def scrub(
         repository: the repository.
         read_bytes: read every object and compare it with its name; else look whether they are there, with their size.
         after: begin behind this object's key, to go on with a scrub that was cut short; structure is always looked at.
-        progress: told the key of each object that has been looked at.
+        part: of so many parts of the objects read this one: (2, 7) is the second of seven, always of the same objects.
+        progress: told the key of each object that has been looked at, in order.
     """
     yield from _format(repository)
     users: dict[str, tuple[int, list[str]]] = {}
@@ -62,7 +71,7 @@ def scrub(
         for digest, size in version.objects().items():
             users.setdefault(digest, (size, []))[1].append(info.key)
     yield from _refs(repository, present)
-    yield from _objects(repository, users, read_bytes, after, progress)
+    yield from _objects(repository, users, _Reading(repository, after, part) if read_bytes else None, progress)
 
 
 def _format(repository: Repository) -> Iterator[Damage]:
@@ -106,34 +115,50 @@ def _tag(repository: Repository, key: str) -> Callable[[], keys.VersionKey | Non
 
 
 def _objects(
-    repository: Repository, users: dict[str, tuple[int, list[str]]], read_bytes: bool, after: str, progress: Progress
+    repository: Repository, users: dict[str, tuple[int, list[str]]], reading: _Reading | None, progress: Progress
 ) -> Iterator[Damage]:
     missing = dict(users)
-    for info in repository.store.list(keys.OBJECTS):
-        digest = keys.parse_object(info.key)
-        if digest is None:
-            continue
-        expected, versions = missing.pop(digest, (None, []))
-        problem = (
-            f"it has {info.size_bytes} bytes, expected {expected}" if expected not in (None, info.size_bytes) else ""
-        )
-        if read_bytes and not problem and info.key > after:
-            problem = _read(repository, info.key, digest)
-            progress(info.key)
-        if problem:
-            yield Damage(info.key, problem, tuple(versions))
+    with ThreadPoolExecutor(repository.workers, thread_name_prefix="ckptsync-scrub") as pool:
+        found = ((info, keys.parse_object(info.key)) for info in repository.store.list(keys.OBJECTS))
+        ours = ((info, digest) for info, digest in found if digest is not None)
+        while batch := list(islice(ours, 4 * repository.workers)):
+            read = pool.map(reading.look, batch) if reading is not None else repeat("")
+            for (info, digest), wrong in zip(batch, read, strict=False):
+                expected, versions = missing.pop(digest, (None, []))
+                is_other = expected not in (None, info.size_bytes)
+                problem = f"it has {info.size_bytes} bytes, expected {expected}" if is_other else wrong
+                if problem:
+                    yield Damage(info.key, problem, tuple(versions))
+                if reading is not None and reading.wants(info.key, digest):
+                    progress(info.key)
     for digest, (_size, versions) in missing.items():
         left = tuple(key for key in versions if repository.store.head(key) is not None)  # others may be removing
         if left:
             yield Damage(keys.object_key(digest), "it is not there", left)
 
 
-def _read(repository: Repository, key: str, digest: str) -> str:
-    hasher = hashlib.sha256()
-    try:
-        for chunk in repository.store.get(key):
-            hasher.update(chunk)
-    except NothingFoundError:
-        return "it was removed while others were looked at"
-    found = "sha256:" + hasher.hexdigest()
-    return "" if found == digest else f"its bytes are not what its name says: {names.printable(found)}"
+@dataclass(frozen=True)
+class _Reading:
+    """Which objects are read, and reading them."""
+
+    repository: Repository
+    after: str
+    part: tuple[int, int]
+
+    def wants(self, key: str, digest: str) -> bool:
+        number, parts = self.part
+        return key > self.after and int(digest[-8:], 16) % parts == number - 1
+
+    def look(self, item: tuple[ObjectInfo, str]) -> str:
+        """Return what is wrong with an object, in words; nothing for one that is not wanted."""
+        info, digest = item
+        if not self.wants(info.key, digest):
+            return ""
+        hasher = hashlib.sha256()
+        try:
+            for chunk in self.repository.store.get(info.key):
+                hasher.update(chunk)
+        except NothingFoundError:
+            return "it was removed while others were looked at"
+        found = "sha256:" + hasher.hexdigest()
+        return "" if found == digest else f"its bytes are not what its name says: {names.printable(found)}"
