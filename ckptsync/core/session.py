@@ -110,6 +110,7 @@ class SessionSpec:
         script: the training script, relative to the kernel folder.
         code: the commit whose files stand for the kernel folder; None: the script carries it.
         max_output_bytes: how much the working folder may hold at the end; None: what the disk holds.
+        live: the session sends its checkpoints to the store while it trains; what lets it comes with its inputs.
     """
 
     run: str
@@ -131,6 +132,7 @@ class SessionSpec:
     script: str = "train.py"
     code: CodeSource | None = None
     max_output_bytes: int | None = None
+    live: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON object that travels in the kernel script."""

@@ -65,7 +65,7 @@ _FIELDS = {
     "failure_time": "failure_seconds",
 }
 _TRUST: dict[str, values.Parser] = {"functions": values.texts, "files": values.texts}
-_STORE: dict[str, values.Parser] = {"url": values.text}
+_STORE: dict[str, values.Parser] = {"url": values.text, "live": values.flag}
 _TOP = ("results", "runs", "runners", "store", "trust")
 # Runners whose settings a run may give a table of its own, over those in [runners.<name>]
 _RUNNER_TABLES = ("local", "kaggle")
@@ -134,6 +134,7 @@ class Project:
         trusted: digests of functions and files whose byte code the user has approved.
         runners: runner -> its settings.
         store: URL of the store where checkpoints are kept outside of this machine, without secrets; None: none.
+        live: whether sessions send checkpoints there while they train; None: where they can.
     """
 
     root: Path
@@ -142,6 +143,7 @@ class Project:
     trusted: frozenset[str] = frozenset()
     runners: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     store: str | None = None
+    live: bool | None = None
 
     def run(self, name: str | None) -> RunConfig:
         """Return a run by its name; the only one when no name is given.
@@ -217,7 +219,8 @@ def load_project(
     store = _section(data, "store", path)
     values.check_keys(store, _STORE, f"{path}, [store]")
     url = _parse(_STORE["url"], store["url"], f"{path}: store.url") if "url" in store else None
-    return Project(root, ProjectLayout(root, results), runs, frozenset(trusted), runners, url)
+    live = _parse(_STORE["live"], store["live"], f"{path}: store.live") if "live" in store else None
+    return Project(root, ProjectLayout(root, results), runs, frozenset(trusted), runners, url, live)
 
 
 def _refuse_shared_scenarios(runs: Mapping[str, RunConfig], path: Path) -> None:

@@ -23,6 +23,7 @@ from ..runners.base import OutputFile, RemoteRunner, Runner, SessionHandle, Sess
 from .contact import Contact, contact_of
 from .downloads import Downloads
 from .events import import_events
+from .inbox import Inbox
 from .ledgers import find_record, known_records
 from .listing import checked_outputs
 from .patience import Patience
@@ -137,6 +138,7 @@ class _Fetch:
         self.downloads = Downloads(self.place / "downloads.json", self.folder)
         self.ended = self.record.state is not None
         self.remote = isinstance(self.runner, RemoteRunner)
+        self.inbox = Inbox(self.project, self.record, self.runner, self.reporter)
 
     def foresee(self) -> OutputSet:
         """Say what would be downloaded."""
@@ -173,6 +175,8 @@ class _Fetch:
         whole = self.selection.everything
         if self.ended and whole and self.downloads.drop_stale({file.path for file in files}):
             self.downloads.save()
+        if self.ended and whole:
+            self.inbox.clear(ended_by_itself=SESSION_INFO_NAME in chosen)
         if whole or EVENTS_NAME in chosen:
             import_events(self.project, self.record, self.folder, self.reporter, whole=whole)
         skipped = tuple(sorted((there & chosen) - self.came.keys()))
@@ -185,6 +189,8 @@ class _Fetch:
 
     def _list(self) -> list[OutputFile]:
         files = checked_outputs(self.patience.ask(lambda: self.runner.outputs(self.handle)))
+        if self.ended and all(file.path != SESSION_INFO_NAME for file in files):
+            files = checked_outputs([*files, *self.inbox.beside(files)])
         if not files and not (self.remote and self.ended):
             self._refuse_nothing()
         return files
@@ -229,7 +235,7 @@ class _Fetch:
         total = sum(file.size_bytes or 0 for file in wanted)
         with self.reporter.progress(f"fetch {self.record.session}", total) as meter:
             receiver = Receiver(
-                self.runner,
+                self.inbox,
                 self.handle,
                 self.folder,
                 self.downloads,

@@ -20,6 +20,7 @@ from ..runners.base import RemoteRunner, Runner, SessionHandle, SessionState, Su
 from .beginning import Beginning
 from .discovery import discover
 from .fresh import begin_lineage
+from .inbox import grant_for
 from .launch_plan import LaunchOptions, LaunchPlan, bundle, input_json, passed_over, plan
 from .ledgers import find_record, known_records, open_ledger
 from .packing import staging, write_packs
@@ -158,7 +159,7 @@ def _start_with(
         session=record.session,
         generation=record.spec.generation,
         script=code.script,
-        inputs={**packs, **code.inputs},
+        inputs={**packs, **code.inputs, **grant_for(project, record, reporter)},
         budget_seconds=record.spec.budget_seconds,
         title=f"ckptsync {record.session}",
         previous=_holder(project, record),

@@ -16,6 +16,7 @@ from ..core.sets import StoredSet
 from ..project.config import Project, RunConfig, changed_policy
 from ..project.lineage import SessionRecord, next_generation, next_lineage, next_session
 from .beginning import Beginning, choose_beginning
+from .inbox import why_not_live
 from .ledgers import known_records
 from .room import ScenarioRoom, rooms
 from .runners import runner_for, within_limits
@@ -144,7 +145,9 @@ def plan(project: Project, run: RunConfig, options: LaunchOptions) -> LaunchPlan
         for scenario in run.scenario_names
     ]
     lineage = _lineage(every, found, stored, beginnings, fresh=bool(why_fresh))
+    not_live = why_not_live(project, run.name, name)
     spec = _spec(project, run, options, beginnings, every, stored, lineage=lineage, fresh=bool(why_fresh))
+    spec = replace(spec, live=not_live is None)
     reached = all(
         beginning.manifest is not None and beginning.manifest.num_timesteps >= scenario.total_timesteps
         for beginning, scenario in zip(beginnings, run.scenarios, strict=True)
@@ -160,6 +163,7 @@ def plan(project: Project, run: RunConfig, options: LaunchOptions) -> LaunchPlan
         notes=(
             *why_fresh,
             *_no_time(spec),
+            *((not_live,) if not_live and project.live else ()),
             *_code_apart(run, code),
             *(note for beginning in beginnings for note in beginning.notes),
             *(note for room in ahead for note in room.notes),

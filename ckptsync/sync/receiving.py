@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
+from typing import Protocol
 
 from ..core import fsio, names
 from ..core.errors import CkptsyncError, CorruptError, NothingFoundError, ServiceError, UnsafePathError
-from ..runners.base import OutputFile, Runner, SessionHandle
+from ..runners.base import OutputFile, SessionHandle
 from .downloads import Downloads, Written
 from .listing import MAX_FILE_BYTES
 from .patience import Patience
@@ -35,6 +36,14 @@ _SHOWN_ERRORS = 3
 
 class _Stopped(Exception):
     """The download is being given up; what came stays."""
+
+
+class Source(Protocol):
+    """Where the files of a session are read; a runner is one."""
+
+    def read_output(self, handle: SessionHandle, file: OutputFile, offset: int = 0) -> Iterator[bytes]:
+        """Stream one file from a byte offset on; see `Runner`."""
+        ...
 
 
 @dataclass
@@ -56,7 +65,7 @@ class Receiver:
     """Downloads files of one session.
 
     Args:
-        runner: where they are; asked by several threads at once.
+        source: where they are; asked by several threads at once.
         handle: the session.
         folder: where they go.
         downloads: the record of what is here.
@@ -70,7 +79,7 @@ class Receiver:
 
     def __init__(
         self,
-        runner: Runner,
+        source: Source,
         handle: SessionHandle,
         folder: Path,
         downloads: Downloads,
@@ -81,7 +90,7 @@ class Receiver:
         meter: Meter,
         pause: Callable[[float], object] | None = None,
     ) -> None:
-        self._runner = runner
+        self._source = source
         self._handle = handle
         self._folder = folder
         self._downloads = downloads
@@ -169,7 +178,7 @@ class Receiver:
         self._count(offset)
         while not (offset and offset == size):
             try:
-                for chunk in self._runner.read_output(self._handle, file, offset):
+                for chunk in self._source.read_output(self._handle, file, offset):
                     if self._stop.is_set():
                         raise _Stopped
                     failures = short = 0

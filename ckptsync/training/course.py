@@ -22,6 +22,7 @@ from .disk import Disk, Room, expected_size
 from .host import current_host
 from .log import log
 from .metrics import finite
+from .outbox import Outbox
 from .progress import SessionProgress
 from .resume import Resume
 from .saver import Order, Saver
@@ -45,6 +46,7 @@ class Surroundings:
         disk: how much may be written.
         alone: whether the session has this one scenario only.
         leave: ends the process for a cause, from any thread, when training does not come back.
+        outbox: sends sets to the store; None: none are sent.
     """
 
     tree: TrainingTree
@@ -57,6 +59,7 @@ class Surroundings:
     disk: Disk
     alone: bool
     leave: Callable[[str], NoReturn]
+    outbox: Outbox | None = None
 
     def end_steps(self, spec: ScenarioSpec, begun_at: int) -> int:
         """Return the num_timesteps that a scenario may reach in this session."""
@@ -129,6 +132,7 @@ class Course:
             surroundings.stop,
             begun_at=self.begun_at,
             trained_before=trained_before,
+            outbox=surroundings.outbox,
         )
         self._passed = time.monotonic()
         self._progress = surroundings.progress.begin(

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from ..core.manifest import Manifest
 from ..core.session import EventLog
 from .log import log
+from .outbox import Outbox
 from .stop import StopWatch
 from .writer import Draft, Saved, SetKeeper
 
@@ -59,6 +60,7 @@ class Saver:
         stop: is told how long a save takes, and that a request is answered.
         begun_at: N at the start of this session.
         trained_before: seconds of training in the sessions before.
+        outbox: is offered every set; None: they stay here.
     """
 
     def __init__(
@@ -71,7 +73,9 @@ class Saver:
         *,
         begun_at: int,
         trained_before: float,
+        outbox: Outbox | None = None,
     ) -> None:
+        self._outbox = outbox
         self._scenario = scenario
         self._keeper = keeper
         self._thread = thread
@@ -150,6 +154,9 @@ class Saver:
         log(f"[CHECKPOINT] Saved {manifest.stem} ({order.kind}, {size:.2f} MB, {saved.seconds:.2f} s)")
         self._tell_what_is_missing(manifest)
         self.note_exports(saved.problem)
+        if self._outbox is not None:
+            best = self._keeper.best
+            self._outbox.offer(manifest, best=best is not None and best.digest == manifest.digest)
 
     def _tell_what_is_missing(self, manifest: Manifest) -> None:
         """Say why a resume from this set will not be exact: once, while there is time to mend the script."""

@@ -42,6 +42,7 @@ from .disk import Disk
 from .host import current_host
 from .leaving import exit_code_of, first_line, leave_with
 from .log import kept_in, log
+from .outbox import SENDING_AFTER_SIGNAL, SENDING_SECONDS, Outbox, open_outbox
 from .plan import Plan
 from .progress import SessionProgress
 from .resume import Resume
@@ -167,6 +168,7 @@ class TrainingSession:
         self._started = session_started()
         self._stack = ExitStack()
         self._opened: list[Scenario] | None = None
+        self._outbox: Outbox | None = None
         self._current: Scenario | None = None
         self._events = EventLog(self._working / EVENTS_NAME, plan.spec.session if plan.spec else None)
         self._new_lineage = "l" + secrets.token_hex(8)
@@ -244,6 +246,9 @@ class TrainingSession:
                 save_request=self._working / SAVE_REQUEST_NAME,
             )
         )
+        self._outbox = open_outbox(plan.spec, tree.checkpoints, self._events, self._seconds_to_send)
+        if self._outbox is not None:
+            self._stack.enter_context(self._outbox)  # before the writer, whose last set it is offered
         surroundings = Surroundings(
             tree=tree,
             policy=plan.policy,
@@ -255,6 +260,7 @@ class TrainingSession:
             progress=self._stack.enter_context(closing(self._progress(deadline))),
             disk=Disk(self._working, plan.max_output_bytes),
             alone=len(plan.scenarios) == 1,
+            outbox=self._outbox,
         )
         if not self._stop.handles_signals:
             message = (
@@ -263,6 +269,11 @@ class TrainingSession:
             self._events.write("warning", message=message)
             log(f"[TRAIN] {message}")
         self._opened = [self._open(spec, surroundings) for spec in plan.scenarios]
+
+    def _seconds_to_send(self) -> float:
+        budget, margin = self._plan.budget_seconds, self._plan.margin_seconds
+        most = SENDING_SECONDS if self._stop.exit_code == ExitCode.OK else SENDING_AFTER_SIGNAL
+        return most if budget is None else min(most, self._started + budget - margin / 2 - time.monotonic())
 
     def _progress(self, deadline: float | None) -> SessionProgress:
         plan = self._plan
@@ -360,6 +371,8 @@ class TrainingSession:
         except CkptsyncError as error:
             log(f"[TRAIN] {error.message}")
         try:
+            if self._outbox is not None:
+                self._outbox.close()
             for child in multiprocessing.active_children():
                 child.terminate()
             sys.stdout.flush()

@@ -1,0 +1,114 @@
+"""A session that sends its checkpoints to the store while it trains, and vanishes with all that it wrote."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import weed
+
+from ckptsync.runners.local_folder import LocalFolder
+from ckptsync.store import open_store
+
+pytestmark = pytest.mark.slow
+
+COMMAND = [sys.executable, "-m", "ckptsync"]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[weed.Server]:
+    with weed.serving(tmp_path_factory.mktemp("weed")) as running:
+        yield running
+
+
+@pytest.fixture(params=["folder", "s3"])
+def url(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of a store; a bucket of a real server, or a folder."""
+    if request.param == "folder":
+        return "../store"
+    server: weed.Server = request.getfixturevalue("server")
+    for name, value in weed.credentials().items():
+        monkeypatch.setenv(name, value)
+    return server.url("live")
+
+
+@pytest.fixture
+def project(tmp_path: Path, url: str) -> Path:
+    """A project of the toy kernel with a store."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    assert call(folder, "init", "--kernel", "toy")[0] == 0
+    with (folder / "ckptsync.toml").open("a") as file:
+        file.write(f'\n[store]\nurl = "{url}"\n')
+    assert call(folder, "init-store")[0] == 0
+    return folder
+
+
+def call(folder: Path, *arguments: str) -> tuple[int, dict[str, Any]]:
+    """Run a command with `--json`; return its exit code and its object."""
+    done = subprocess.run([*COMMAND, *arguments, "--json"], cwd=folder, capture_output=True, text=True, timeout=120)
+    assert done.stdout, done.stderr
+    return done.returncode, json.loads(done.stdout)
+
+
+def in_inbox(folder: Path, url: str) -> list[str]:
+    store = open_store(url, base=folder)
+    try:
+        return [info.key for info in store.list("inbox/")]
+    finally:
+        store.close()
+
+
+def vanish(session: Path) -> None:
+    """Kill all of a session at once, and take what it wrote with it."""
+    started = LocalFolder(session).start()
+    assert started is not None
+    for process in (started.supervisor, *_below(started.supervisor)):
+        os.kill(process, signal.SIGKILL)
+    shutil.rmtree(session / "working")
+
+
+def _below(process: int) -> list[int]:
+    children = [int(word) for word in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+    return [other for child in children for other in (child, *_below(child))]
+
+
+def test_the_next_session_goes_on_from_what_was_sent(project: Path, url: str) -> None:
+    assert call(project, "launch", "--steps", "200")[0] == 0
+    assert in_inbox(project, url) == []  # all of it came home
+    assert call(project, "launch", "--detach", "--set", "pause=0.2")[0] == 0
+    session = project / ".ckptsync/sessions/toy/s0002"
+    deadline = time.monotonic() + 60
+    while not any("_400_steps.sealed" in key for key in in_inbox(project, url)):
+        assert time.monotonic() < deadline, (session / "log").read_text()
+        time.sleep(0.1)
+    vanish(session)
+
+    code, ended = call(project, "wait")
+    assert code in (3, 7), ended
+    head = json.loads((project / "data/models/checkpoints/toy_head.json").read_text())
+    assert head["num_timesteps"] >= 400
+    _code, last = call(project, "launch", "--steps", "100")
+    assert last["verdict"] == "restorable"
+    after = json.loads((project / "data/models/checkpoints/toy_head.json").read_text())
+    assert after["num_timesteps"] == head["num_timesteps"] + 100
+    assert in_inbox(project, url) == []
+    _no_secret_is_left(project)
+
+
+def _no_secret_is_left(project: Path) -> None:
+    """The key of the grant is in the file that travels, and in nothing else."""
+    key = json.loads((project / ".ckptsync/sessions/toy/s0002/ckptsync-live.json").read_text())["key"]
+    holders = {path.name for path in project.rglob("*") if path.is_file() and key.encode() in path.read_bytes()}
+    assert holders == {"ckptsync-live.json"}
+    modes = {path.stat().st_mode & 0o777 for path in project.rglob("ckptsync-live.json")}
+    assert modes == {0o600}
