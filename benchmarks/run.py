@@ -8,7 +8,16 @@ from pathlib import Path
 
 from timing import machine
 
-_ALL = ("bench_cli", "bench_tree", "bench_roundtrip", "bench_replay", "bench_resume", "bench_saves", "bench_fetch")
+_ALL = (
+    "bench_cli",
+    "bench_tree",
+    "bench_roundtrip",
+    "bench_replay",
+    "bench_resume",
+    "bench_saves",
+    "bench_fetch",
+    "bench_kaggle",
+)
 
 
 def main(names: list[str]) -> int:
