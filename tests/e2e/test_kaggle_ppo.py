@@ -99,24 +99,23 @@ from stable_baselines3.common.callbacks import BaseCallback
 from ckptsync.training import TrainingSession
 
 
-class Hold(BaseCallback):
-    def __init__(self, how):
-        super().__init__()
-        self.how = how
+def holder(how, begun):
+    before = seals()
 
-    def _on_training_start(self):
-        self.begun, self.seals = self.num_timesteps, seals()
+    class Holder(BaseCallback):
+        # Keeps no state: it would be resumed too
 
-    def _on_step(self):
-        if self.how and self.num_timesteps >= self.begun + 600:
-            if self.how == "deadline":
+        def _on_step(self):
+            if how == "deadline" and self.num_timesteps >= begun + 600:
                 time.sleep(0.05)
-            else:
-                while seals() <= self.seals:
+            if how == "limit" and self.num_timesteps >= begun + 600:
+                while seals() <= before:
                     time.sleep(0.02)
                 print("held at", self.num_timesteps, flush=True)
                 time.sleep(3600)
-        return True
+            return True
+
+    return Holder()
 
 
 def seals():
@@ -126,7 +125,7 @@ def seals():
 with TrainingSession.from_environment() as session:
     model = session.load_or_create(task.PPO, "MlpPolicy", task.env(), **task.ARGUMENTS)
     task.log(model)
-    outcome = session.learn(model, Hold(session.params.get("hold")))
+    outcome = session.learn(model, holder(session.params.get("hold"), model.num_timesteps))
 if outcome.cause == "target":
     exact_results.save(model, [], Path("cut.npz"))
 """
