@@ -6,7 +6,7 @@ import errno
 from collections.abc import Sequence
 from typing import Any
 
-from ..core.errors import CkptsyncError, ExitCode, InterruptedBySignal, StorageError
+from ..core.errors import CkptsyncError, ExitCode, InterruptedBySignal, ServiceError, StorageError
 from .command import Command
 from .output import redact
 
@@ -31,18 +31,24 @@ def translate(error: BaseException, argv: Sequence[str]) -> CkptsyncError:
         argv: the command line, to be offered again where that is the way to go on.
     """
     if isinstance(error, CkptsyncError):
+        if error.hint is None and isinstance(error, ServiceError) and error.transient:
+            error.hint = _again(argv)  # every command carries on what was begun
         return error
     if isinstance(error, KeyboardInterrupt):
         word = "terminated" if isinstance(error, Terminated) else "interrupted"
-        import shlex
-
-        return InterruptedBySignal(f"{word}; what was begun can be resumed", hint=shlex.join(["ckptsync", *argv]))
+        return InterruptedBySignal(f"{word}; what was begun can be resumed", hint=_again(argv))
     if isinstance(error, OSError):
         return _storage(error)
     return CkptsyncError(
         f"unexpected {type(error).__name__}: {error}",
         hint="run it again with --debug; if it comes again, it is a bug in ckptsync",
     )
+
+
+def _again(argv: Sequence[str]) -> str:
+    import shlex
+
+    return shlex.join(["ckptsync", *argv])
 
 
 def _storage(error: OSError) -> StorageError:

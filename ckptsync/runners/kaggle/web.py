@@ -126,7 +126,8 @@ class Web:
             found = json.loads(body.decode("utf-8", "replace"))
         except (ValueError, RecursionError):
             kind = response.headers.get("Content-Type", "no type")[:60]
-            raise ServiceError(f"the answer to {what} is no JSON but {names.printable(kind)}") from None
+            wrong = "damaged or cut short" if "json" in kind.lower() else f"no JSON but {names.printable(kind)}"
+            raise ServiceError(f"the answer to {what} is {wrong}") from None
         if not isinstance(found, dict):
             raise ServiceError(f"the answer to {what} is no JSON object")
         code, _message = reason_of(found)

@@ -172,6 +172,24 @@ def test_other_exceptions_become_a_line_and_a_next_step(
     assert err.startswith("Traceback")
 
 
+@pytest.mark.parametrize(
+    ("error", "next_step"),
+    [
+        (errors.ServiceError("nobody answers"), "  next: ckptsync ls 'a b'\n"),
+        (errors.ServiceError("nobody answers", hint="wait"), "  next: wait\n"),
+        (errors.ServiceError("it refuses", transient=False), ""),
+    ],
+)
+def test_what_may_go_through_later_is_offered_again(
+    error: errors.ServiceError, next_step: str, behave: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(arguments: Namespace, output: Output) -> NoReturn:
+        raise error
+
+    behave(fail)
+    assert run("ls", "a b", capsys=capsys) == (1, "", f"error: {error.message}\n{next_step}")
+
+
 def test_secrets_in_errors_are_not_shown_in_json_either(
     behave: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -68,6 +68,17 @@ def test_no_answer_breaks_a_call(service: KaggleService, home: Path, number: int
                 pass
 
 
+@pytest.mark.parametrize(("fault", "said"), [("truncated-bare", "damaged or cut short"), ("html", "no JSON but")])
+def test_an_answer_that_cannot_be_read_is_told_as_what_it_is(
+    service: KaggleService, home: Path, fault: str, said: str
+) -> None:
+    client = client_of(service, home, patience=Patience(0.0))
+    service.faults.add(fault, "ListKernels")
+    with pytest.raises(ServiceError, match=said) as caught:
+        client.own_kernels("toy")
+    assert caught.value.transient
+
+
 def test_a_push_without_a_version_is_none() -> None:
     assert pushed({}).version == 0
     assert pushed({"ref": "/code/me/my-kernel v36"}).version == 36
