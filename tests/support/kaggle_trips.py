@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import random
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter, defaultdict
@@ -32,7 +35,10 @@ from ckptsync.testing.kaggle.runs import Run
 
 KERNEL = "tester/ckptsync-toy"
 _TOY = Path(runners.__file__).parents[1] / "templates" / "kernels" / "toy"
+_COMMAND = Path(sys.executable).with_name("ckptsync")
 _STEPS = 100
+# No trip may take longer as a process of its own: patience of every kind is over long before
+_DEADLINE_SECONDS = 120
 _CONFIG = """
 [runs.toy]
 kernel = "toy"
@@ -143,7 +149,7 @@ class Chain:
 
     def _trip(self) -> None:
         end = self._dice.choices([*_ENDS], [*_ENDS.values()])[0]
-        verb = self._dice.choice([self._launch, self._launch, self._in_two])
+        verb = self._dice.choice([self._launch, self._launch, self._in_two, self._by_command])
         before = self._reached
         with self._ending(end) as params:
             self.counts.trips += 1
@@ -169,6 +175,20 @@ class Chain:
         for started in self.service.runs():
             started.wait(30)
         return dispatch.collect(self.project, run, reporter=NullReporter()).exit_code
+
+    def _by_command(self, options: LaunchOptions) -> int:
+        """Launch as people do, with the pauses that they have."""
+        given = [word for key, value in options.set.items() for word in ("--set", f"{key}={json.dumps(value)}")]
+        done = subprocess.run(
+            [_COMMAND, "launch", "--steps", str(options.steps), *given],
+            cwd=self.project.root,
+            capture_output=True,
+            text=True,
+            timeout=_DEADLINE_SECONDS,
+        )
+        told = done.stdout + done.stderr
+        assert "\nTraceback" not in told and "error: unexpected" not in told, told  # a script's own is indented
+        return done.returncode
 
     def _ending(self, end: str) -> Ending:
         return Ending(self.service, end, self._reached)
