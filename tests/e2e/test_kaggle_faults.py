@@ -37,6 +37,7 @@ def test_trips_end_restored_or_with_a_named_error(
 
 
 @pytest.mark.prove
+@pytest.mark.timeout(1_800)
 @pytest.mark.parametrize("seed", range(_CHAINS))
 def test_five_hundred_trips(seed: int, fast_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     counts = go(fast_folder / "chain", seed, _TRIPS, monkeypatch)
@@ -47,6 +48,7 @@ def test_five_hundred_trips(seed: int, fast_folder: Path, monkeypatch: pytest.Mo
         restored=counts.restored,
         named_end=named,
         faults=counts.faults,
+        lost_pushes=counts.lost,
         runs=counts.runs,
         doubles=counts.doubles,
     )

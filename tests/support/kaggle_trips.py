@@ -31,6 +31,7 @@ from ckptsync.sync.launch import LaunchOptions
 from ckptsync.sync.ledgers import known_records
 from ckptsync.sync.reporting import NullReporter
 from ckptsync.testing.kaggle import KaggleService
+from ckptsync.testing.kaggle.faults import Fault
 from ckptsync.testing.kaggle.runs import Run
 
 KERNEL = "tester/ckptsync-toy"
@@ -60,6 +61,7 @@ poll_longest = 0.2
 wait_patience = "20s"
 fetch_patience = "10s"
 """
+_ANSWER_LOST = {Fault.DROP_AFTER, Fault.DROP_IN, Fault.TRUNCATED, Fault.TRUNCATED_BARE}
 # How a session ends, and how often
 _ENDS = {"steps": 10, "crash": 2, "leaves": 1, "limit": 2, "cancelled": 1, "cancelled without a trace": 1}
 
@@ -73,6 +75,7 @@ class Counts:
         restored: those that brought new steps home.
         named: those that ended otherwise: exit codes by name, and classes of errors.
         faults: how often the service has failed.
+        lost: pushes whose answer never came whole.
         runs: how many scripts it has run.
         doubles: runs of a submission that had been started before.
     """
@@ -81,6 +84,7 @@ class Counts:
     restored: int = 0
     named: Counter[str] = field(default_factory=Counter)
     faults: int = 0
+    lost: int = 0
     runs: int = 0
     doubles: int = 0
 
@@ -144,6 +148,9 @@ class Chain:
             self.service.faults.clear()
             self._in_peace()
             self.counts.faults = sum(self.service.faults.fired.values())
+            self.counts.lost = sum(
+                call.name == "SaveKernel" and call.fault in _ANSWER_LOST for call in self.service.requests
+            )
             self.counts.runs = len(self.service.runs())
             assert self.service.failures == []
 
