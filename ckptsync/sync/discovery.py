@@ -48,7 +48,17 @@ def discover(project: Project, run: RunConfig, runner: str, reporter: Reporter) 
     ledger = open_ledger(project)
     with ledger.transaction():
         known = _by_session(records(ledger.entries(), run.name))
-        new = [session for session, each in first.items() if _take_in(ledger, known.get(session), each, reporter)]
+        # A session that was started and is not among them lies further back, so nothing of its name came before it
+        behind = {
+            session
+            for session, record in known.items()
+            if record.handle is not None and not any(_is_known(record, each) for each in found)
+        }
+        new = [
+            session
+            for session, each in first.items()
+            if session not in behind and _take_in(ledger, known.get(session), each, reporter)
+        ]
     after = _by_session(known_records(project, run.name))
     return [after[session] for session in new]
 

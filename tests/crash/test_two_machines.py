@@ -182,6 +182,11 @@ def test_two_machines_never_lose_a_head(fast_folder: Path, cache: Path) -> None:
     assert races  # else nothing was tried
 
 
+@pytest.mark.slow
+def test_a_session_that_came_second_does_not_replace_one_that_lies_further_back(fast_folder: Path, cache: Path) -> None:
+    _played(fast_folder, cache, 408)  # once, the newest two that were looked at were another's head and such a double
+
+
 @pytest.mark.prove
 @pytest.mark.timeout(3_600)
 def test_two_machines_never_lose_a_head_in_any_order(fast_folder: Path, cache: Path) -> None:
