@@ -315,7 +315,7 @@ def test_a_wrong_configuration_exits_12_and_names_the_key(
     command: str, outside: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (outside / "ckptsync.toml").write_text("[runs.toy]\nkernl = 'toy'\n")
-    words = {"ci": ["init"], **dict.fromkeys(("show", "tag", "rollback", "copy"), ["x"])}.get(command, [])
+    words = ["init"] if command == "ci" else ["x"] if command in ("show", "tag", "rollback", "copy") else []
     code, value = run_json(command, *words, capsys=capsys)
     assert (code, value["error"]["kind"]) == (12, "ConfigError")
     assert "kernl" in value["error"]["message"]
