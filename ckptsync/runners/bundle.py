@@ -40,6 +40,8 @@ from .packages import PurePackage, load_package
 MAX_SCRIPT_BYTES = 1_000_000
 _HEADER = b"# ckptsync-session: "
 _LINE = 120
+# A cached stream stands behind the sha256 of what it was made from and its own
+_CACHE_HEAD = 2 * hashlib.sha256().digest_size
 _XZ_PRESET = 6 | lzma.PRESET_EXTREME
 # What is larger is mostly data, which takes long and gains little
 _XZ_PRESET_LARGE = 1
@@ -164,15 +166,17 @@ def _compressed_package(package: PurePackage, cache: Path) -> bytes:
 def _compressed(key: str, files: dict[str, bytes], cache: Path) -> bytes:
     archive = _archive(files)
     path = cache / "bundle" / f"{names.check_component(key)}.xz"
+    source = hashlib.sha256(archive).digest()  # also finds sources that changed under one version
     try:
         stored = fsio.read_bytes(path, limit=2 * MAX_KERNEL_BYTES)
-        if lzma.decompress(stored) == archive:  # also finds sources that changed under one version
-            return stored
-    except (NothingFoundError, lzma.LZMAError):
-        pass
+    except NothingFoundError:
+        stored = b""
+    head, packed = stored[:_CACHE_HEAD], stored[_CACHE_HEAD:]
+    if head == source + hashlib.sha256(packed).digest():
+        return packed
     packed = lzma.compress(archive, preset=_XZ_PRESET if len(archive) < _LARGE_BYTES else _XZ_PRESET_LARGE)
     fsio.make_folder(path.parent)
-    fsio.write_bytes(path, packed)
+    fsio.write_bytes(path, source + hashlib.sha256(packed).digest() + packed)
     return packed
 
 

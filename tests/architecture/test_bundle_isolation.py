@@ -78,6 +78,7 @@ def run_isolated(kernel: Path, folder: Path, *, params: dict[str, object] | None
     return folder / "working"
 
 
+@pytest.mark.slow
 def test_the_toy_kernel_needs_the_standard_library_alone(tmp_path: Path) -> None:
     working = run_isolated(KERNELS / "toy", tmp_path)
     assert read_session_info(working / "session_info.json")["cause"] == "target"

@@ -13,6 +13,8 @@ from support.powercut import Step
 
 from ckptsync.core import fsio
 
+pytestmark = pytest.mark.slow
+
 
 def sweep(case: Case, folder: Path, seeds: Sequence[int]) -> int:
     """Cut the power after every call of a case, several times each; return how often."""

@@ -13,6 +13,8 @@ from support.crashcases import Case
 from support.crashpoints import Strike
 from support.strikes import Sweep, strikes
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("case", crashcases.sample())
 def test_no_strike_loses_or_tears_anything(case: Case, fast_folder: Path) -> None:

@@ -6,6 +6,7 @@ import random
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.largesets import safetensors, sb3_like, stored_zip, write_large_set
@@ -14,6 +15,8 @@ from support.toysets import payload
 from ckptsync.core import sets
 from ckptsync.store.folder import FolderStore
 from ckptsync.store.repository import collecting, create_repository, pull_set, pushing, scrub
+
+pytestmark = pytest.mark.slow
 
 FORMS = (sb3_like, safetensors, lambda tensors: stored_zip({f"archive/data/{k}": v for k, v in tensors.items()}))
 

@@ -11,6 +11,8 @@ from support.commands import run, run_json
 from ckptsync.cli.catalogue import CATALOGUE
 from ckptsync.sync.ci import DEFAULT_SCHEDULE, SECRETS, WORKFLOW
 
+pytestmark = pytest.mark.slow
+
 CONFIG = """\
 [runs.walker]
 runner = "kaggle"

@@ -25,6 +25,8 @@ from ckptsync.store.repository import (
 )
 from ckptsync.store.repository.ranges import Span, spans
 
+pytestmark = pytest.mark.slow
+
 FORMS: dict[str, Callable[[Mapping[str, bytes]], bytes]] = {
     "sb3": sb3_like,
     "torch": lambda tensors: stored_zip({f"archive/data/{name}": data for name, data in tensors.items()}),

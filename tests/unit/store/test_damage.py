@@ -30,6 +30,8 @@ from ckptsync.store.repository import (
     set_tag,
 )
 
+pytestmark = pytest.mark.slow
+
 RUN = "run"
 
 

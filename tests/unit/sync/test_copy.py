@@ -22,6 +22,8 @@ from ckptsync.sync.scrub import scrub
 from ckptsync.sync.stores import init_store, list_store, opened
 from ckptsync.sync.tagging import tag
 
+pytestmark = pytest.mark.slow
+
 WITH_STORE = CONFIG + '\n[store]\nurl = "../store"\n'
 REPORTER = NullReporter()
 FAR = "../far"

@@ -21,6 +21,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 CLONED = f'[runs.a.code]\ngit = "https://example.org/r"\ncommit = "{COMMIT}"\n'
 
 
+@pytest.mark.slow
 def test_code_that_is_too_large_for_a_script_is_an_input_and_is_told(bench):
     (bench.project.kernel_folder(bench.run) / "data.bin").write_bytes(os.urandom(MAX_SCRIPT_BYTES))
     plan = launch.plan(bench.project, bench.run, LaunchOptions(runner="local"))

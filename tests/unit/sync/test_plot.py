@@ -21,6 +21,8 @@ from ckptsync.sync.plot import plot_path, plot_run, plot_session
 
 from .conftest import Bench
 
+pytestmark = pytest.mark.slow
+
 
 def metrics_of(spec: SessionSpec, until: int, *, beyond: int = 0) -> bytes:
     """What a session writes that trains to N and is killed some steps later."""

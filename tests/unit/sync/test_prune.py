@@ -19,6 +19,8 @@ from ckptsync.sync.scrub import scrub
 from ckptsync.sync.stores import init_store, list_store, opened
 from ckptsync.sync.tagging import tag, untag
 
+pytestmark = pytest.mark.slow
+
 WITH_STORE = CONFIG + '\n[store]\nurl = "../store"\n'
 REPORTER = NullReporter()
 

@@ -18,6 +18,8 @@ from ckptsync.sync.scrub import scrub
 from ckptsync.sync.stores import init_store, opened
 from ckptsync.sync.tagging import tag
 
+pytestmark = pytest.mark.slow
+
 WITH_STORE = CONFIG + '\n[store]\nurl = "../store"\n'
 REPORTER = NullReporter()
 ALL = (keys.OBJECTS, keys.VERSIONS, keys.HEADS, keys.TAGS)

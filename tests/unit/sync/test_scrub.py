@@ -16,6 +16,8 @@ from ckptsync.sync.reporting import NullReporter
 from ckptsync.sync.scrub import scrub
 from ckptsync.sync.stores import init_store, opened
 
+pytestmark = pytest.mark.slow
+
 WITH_STORE = CONFIG + '\n[store]\nurl = "../store"\n'
 REPORTER = NullReporter()
 

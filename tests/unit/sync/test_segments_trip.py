@@ -20,6 +20,8 @@ from ckptsync.sync import launch, packing, restore, roundtrip, verify
 from ckptsync.sync.launch import LaunchOptions
 from ckptsync.sync.ledgers import find_record
 
+pytestmark = pytest.mark.slow
+
 BASE = "data/models/checkpoints"
 
 

@@ -23,6 +23,8 @@ from ckptsync.sync.tagging import tag, untag
 from ckptsync.sync.treework import head_in_file
 from ckptsync.sync.version_names import find_version
 
+pytestmark = pytest.mark.slow
+
 WITH_STORE = CONFIG + '\n[store]\nurl = "../store"\n'
 REPORTER = NullReporter()
 

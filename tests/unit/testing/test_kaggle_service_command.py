@@ -18,6 +18,8 @@ from support import pages
 from ckptsync.testing.kaggle import Fault, KaggleService, Settings
 from ckptsync.testing.kaggle.__main__ import main
 
+pytestmark = pytest.mark.slow
+
 PAGE = pages.REFERENCE / "kaggle-test-service.md"
 
 

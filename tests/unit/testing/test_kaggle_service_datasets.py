@@ -16,6 +16,8 @@ from support.kaggle_raw import DATASETS, RawClient
 from ckptsync.testing.kaggle import KaggleService
 from ckptsync.testing.kaggle.dataset_records import DatasetVersion
 
+pytestmark = pytest.mark.slow
+
 
 def zipped(files: dict[str, bytes]) -> bytes:
     """Return a zip."""

@@ -18,6 +18,8 @@ from support.kaggle_raw import RawClient
 
 from ckptsync.testing.kaggle import Fault, KaggleService
 
+pytestmark = pytest.mark.slow
+
 DROPPED = (requests.ConnectionError, requests.exceptions.ChunkedEncodingError)
 
 

@@ -8,6 +8,8 @@ from support.kaggle_raw import RawClient
 
 from ckptsync.testing.kaggle import KaggleService
 
+pytestmark = pytest.mark.slow
+
 # Ends when it is cancelled or killed
 ENDLESS = "import time\nprint('on', flush=True)\nwhile True:\n    time.sleep(0.05)\n"
 

@@ -11,6 +11,8 @@ from support.kaggle_raw import RawClient
 
 from ckptsync.testing.kaggle import KaggleService, Outputs, Run, RunStatus, StoredFile
 
+pytestmark = pytest.mark.slow
+
 WRITES = "open('kept.txt', 'w').write('partial')\n"
 ENDLESS = WRITES + "import time\nprint('on', flush=True)\nwhile True:\n    time.sleep(0.02)\n"
 PRINTS_ITS_NAME = "import os; print(os.environ['KAGGLE_CONTAINER_NAME'].split('_')[1])\n"

@@ -120,3 +120,4 @@ def test_without_time_left_it_holds_nobody_up(
         assert gate.reached.wait(20)
     assert arrived(tmp_path) == []  # it still stands at the gate
     gate.opened.set()
+    box._thread.join(20)  # what it still says is said in this test

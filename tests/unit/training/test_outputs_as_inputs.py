@@ -22,6 +22,8 @@ from ckptsync.training import stub
 from ckptsync.training.intake import lay_tree
 from ckptsync.training.offers import search
 
+pytestmark = pytest.mark.slow
+
 PLACES = ("slug", "notebooks/owner/slug", "slug/_output_", "")
 CHECKPOINTS = "data/models/checkpoints"
 

@@ -15,6 +15,8 @@ import pytest
 
 from ckptsync.training.stop import StopWatch, session_started
 
+pytestmark = pytest.mark.slow
+
 
 def test_nothing_asks_for_a_stop() -> None:
     with StopWatch() as stop:

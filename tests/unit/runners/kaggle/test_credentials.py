@@ -190,6 +190,7 @@ def test_a_login_that_is_over(service: KaggleService, home: Path) -> None:
     assert "hunter2" not in str(refused.value) and refused.value.hint == "kaggle auth login"
 
 
+@pytest.mark.slow
 def test_no_secret_is_in_a_script_an_error_or_a_log(
     service: KaggleService, home: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -15,6 +15,8 @@ from ckptsync.runners.kaggle.runner import KaggleRunner
 from ckptsync.runners.kaggle.upload import upload
 from ckptsync.testing.kaggle import KaggleService
 
+pytestmark = pytest.mark.slow
+
 SHORT = Patience(0.2, first_pause=0.01, longest_pause=0.05)
 PRINTS = """
 for place, _folders, found in os.walk(os.environ["CKPTSYNC_INPUT_DIR"]):

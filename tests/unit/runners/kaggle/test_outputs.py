@@ -18,6 +18,8 @@ from ckptsync.runners.kaggle.retry import Patience
 from ckptsync.runners.kaggle.runner import KaggleRunner
 from ckptsync.testing.kaggle import KaggleService, Outputs, StoredFile
 
+pytestmark = pytest.mark.slow
+
 SHORT = Patience(0.3, first_pause=0.01, longest_pause=0.05)
 KERNEL = "tester/ckptsync-toy"
 DATA = bytes(range(256)) * 12_000

@@ -18,6 +18,8 @@ from ckptsync.runners.kaggle.retry import Patience
 from ckptsync.runners.kaggle.runner import KaggleRunner
 from ckptsync.testing.kaggle import KaggleService
 
+pytestmark = pytest.mark.slow
+
 LONG = "import time; time.sleep(600)\n"
 SHORT = Patience(0.2, first_pause=0.01, longest_pause=0.05)
 

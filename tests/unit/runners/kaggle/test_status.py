@@ -14,6 +14,8 @@ from ckptsync.runners.kaggle.answers import WorkerStatus
 from ckptsync.runners.kaggle.retry import Patience
 from ckptsync.testing.kaggle import KaggleService
 
+pytestmark = pytest.mark.slow
+
 LONG = "import time; time.sleep(600)\n"
 KERNEL = "tester/ckptsync-toy"
 SHORT = Patience(0.3, first_pause=0.01, longest_pause=0.05)
