@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import is_hypothesis_test, settings
 from support import figures
 
+_MEMORY = Path("/dev/shm")
 _WHOLE_TRIPS = Path(__file__).parent / "e2e"
 _ALL_SLOW = re.compile(r"^pytestmark = pytest\.mark\.slow$", re.MULTILINE)
 
@@ -26,8 +28,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Choose how many examples hypothesis makes."""
+    """Choose how many examples hypothesis makes, and let the fast tests wait for no disk."""
     settings.load_profile("large" if config.getoption("--figures") else "quick")
+    if "not slow" in config.option.markexpr and _fits_in_memory():
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
+
+
+def _fits_in_memory() -> bool:
+    return os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > 4 << 30
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -66,7 +74,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 @pytest.fixture
 def fast_folder() -> Iterator[Path]:
     """A folder in memory where there is one: sweeps write tens of thousands of files that nobody keeps."""
-    memory = "/dev/shm"
-    usable = os.access(memory, os.W_OK)
-    with tempfile.TemporaryDirectory(prefix="ckptsync-test-", dir=memory if usable else None) as folder:
+    usable = os.access(_MEMORY, os.W_OK)
+    with tempfile.TemporaryDirectory(prefix="ckptsync-test-", dir=_MEMORY if usable else None) as folder:
         yield Path(folder)

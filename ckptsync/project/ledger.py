@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,7 @@ class LedgerEntry:
         return jsonio.canonical({**value, "crc": _checksum(value)}) + b"\n"
 
     @classmethod
+    @lru_cache(maxsize=1 << 16)  # a command reads the history many times, and a line never changes
     def parse(cls, line: bytes) -> LedgerEntry:
         """Parse one line without its line break. Raises ValueError when anything is wrong with it."""
         value = jsonio.parse(line)

@@ -21,6 +21,8 @@ from ckptsync.core.manifest import Manifest
 from ckptsync.core.signature import Signature
 from ckptsync.project.config import load_project
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("block", pages.all_blocks("json"), ids=str)
 def test_json_parses(block: Block) -> None:

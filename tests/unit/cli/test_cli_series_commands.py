@@ -18,6 +18,8 @@ from ckptsync.sync import launch
 from ckptsync.sync.launch import LaunchOptions
 from ckptsync.sync.overview import RunStatus, ScenarioStatus, SessionRow
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:

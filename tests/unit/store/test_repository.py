@@ -373,6 +373,7 @@ def test_a_store_that_does_not_keep_conditions_is_found_out(fast_folder: Path) -
     assert not repository.conditional
 
 
+@pytest.mark.slow
 def test_large_files_go_into_several_objects_and_resume(repository: Repository, tree: Path, tmp_path: Path) -> None:
     manifest = write_large_set(tree, 1000, {"model": os.urandom(9_000_000)})
     version = push_set(repository, RUN, tree, manifest.stem).version

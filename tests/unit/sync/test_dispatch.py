@@ -13,6 +13,8 @@ from ckptsync.sync import control, restore
 from ckptsync.sync.ledgers import known_records
 from ckptsync.testing.remote import Lost
 
+pytestmark = pytest.mark.slow
+
 
 def cut(machines: Machines, moment: str, error: BaseException) -> None:
     """Let the service fail once at a moment."""

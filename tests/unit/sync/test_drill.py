@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -221,9 +223,16 @@ def test_every_fault_is_on_the_page() -> None:
     assert {code for row in rows for code in pages.inline_code(row[0])} == set(CODES)
 
 
-def test_the_watch_notes_what_a_script_does_outside(tmp_path: Path) -> None:
-    working, kernel, elsewhere = tmp_path / "working", tmp_path / "kernel", tmp_path / "elsewhere"
-    for folder in (working, kernel, elsewhere, tmp_path / "tmp"):
+@pytest.fixture
+def on_disk() -> Iterator[Path]:
+    """A folder outside /dev, whose files the watch passes over."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
+def test_the_watch_notes_what_a_script_does_outside(on_disk: Path) -> None:
+    working, kernel, elsewhere = on_disk / "working", on_disk / "kernel", on_disk / "elsewhere"
+    for folder in (working, kernel, elsewhere, on_disk / "tmp"):
         folder.mkdir()
     (working / "a_checkpoint_5_steps.zip").write_bytes(b"")
     (kernel / "train.py").write_text(
@@ -250,8 +259,8 @@ except OSError:
     pass
 """
     )
-    (tmp_path / "spec.json").write_text("{}")
-    environment = {**os.environ, "TMPDIR": str(tmp_path / "tmp"), "CKPTSYNC_SESSION": str(tmp_path / "spec.json")}
+    (on_disk / "spec.json").write_text("{}")
+    environment = {**os.environ, "TMPDIR": str(on_disk / "tmp"), "CKPTSYNC_SESSION": str(on_disk / "spec.json")}
     command = [sys.executable, "-P", "-c", WATCHED, str(kernel / "wrapper.py")]
     done = subprocess.run(command, cwd=working, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -18,6 +18,8 @@ from ckptsync.sync.launch import LaunchOptions
 from ckptsync.sync.ledgers import known_records
 from ckptsync.sync.verify import verify_run
 
+pytestmark = pytest.mark.slow
+
 THREE = CONFIG.replace("total_timesteps = 1000", "scenarios = { a = 1000, b = 1000 }")
 
 

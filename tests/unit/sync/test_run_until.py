@@ -19,6 +19,8 @@ from ckptsync.sync.launch import LaunchOptions
 from ckptsync.sync.run_until import Limits, Series, run_until
 from ckptsync.testing.remote import Lost
 
+pytestmark = pytest.mark.slow
+
 CRASH = Script(steps=(), state=SessionState.ERROR)
 SAVES = Script(steps=(100,), state=SessionState.TIMED_OUT)
 NOTHING = Script(steps=())
