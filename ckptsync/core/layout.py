@@ -139,6 +139,11 @@ class ProjectLayout:
         return self.state / "cache"
 
     @property
+    def tiers(self) -> Path:
+        """What was last seen of each store: a file for each run and tier."""
+        return self.state / "tiers"
+
+    @property
     def drill(self) -> Path:
         """The throw-away project of a drill, there while it runs."""
         return self.state / "drill"

@@ -20,6 +20,7 @@ from ..core.layout import CONFIG_NAME, DEFAULT_RESULTS, DEFAULT_TREE, ProjectLay
 from ..core.session import SavePolicy, ScenarioSpec
 from ..core.signature import Signature
 from . import values
+from .tiers import StoreConfig, parse_store
 
 DEFAULT_TOTAL_TIMESTEPS = 100_000
 ENVIRONMENT_PREFIX = "CKPTSYNC_"
@@ -65,7 +66,6 @@ _FIELDS = {
     "failure_time": "failure_seconds",
 }
 _TRUST: dict[str, values.Parser] = {"functions": values.texts, "files": values.texts}
-_STORE: dict[str, values.Parser] = {"url": values.text, "live": values.flag}
 _TOP = ("results", "runs", "runners", "store", "trust")
 # Runners whose settings a run may give a table of its own, over those in [runners.<name>]
 _RUNNER_TABLES = ("local", "kaggle")
@@ -133,8 +133,7 @@ class Project:
         runs: name -> run, in the order of the file.
         trusted: digests of functions and files whose byte code the user has approved.
         runners: runner -> its settings.
-        store: URL of the store where checkpoints are kept outside of this machine, without secrets; None: none.
-        live: whether sessions send checkpoints there while they train; None: where they can.
+        stores: where checkpoints are kept outside of this machine; None: nowhere.
     """
 
     root: Path
@@ -142,8 +141,7 @@ class Project:
     runs: Mapping[str, RunConfig]
     trusted: frozenset[str] = frozenset()
     runners: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    store: str | None = None
-    live: bool | None = None
+    stores: StoreConfig | None = None
 
     def run(self, name: str | None) -> RunConfig:
         """Return a run by its name; the only one when no name is given.
@@ -200,7 +198,7 @@ def load_project(
     path = root / CONFIG_NAME
     data = _read_toml(path)
     values.check_keys(data, _TOP, str(path))
-    results = _parse(values.relative_path, data.get("results", DEFAULT_RESULTS), f"{path}: results")
+    results = values.parsed(values.relative_path, data.get("results", DEFAULT_RESULTS), f"{path}: results")
     overrides = [_from_environment(environ), [("flag", key, value) for key, value in (flags or {}).items()]]
     runs = {
         name: _run(name, section, path, [item for group in overrides for item in group])
@@ -211,16 +209,13 @@ def load_project(
     _refuse_shared_scenarios(runs, path)
     trust = _section(data, "trust", path)
     values.check_keys(trust, _TRUST, f"{path}, [trust]")
-    trusted = {digest for key in trust for digest in _parse(_TRUST[key], trust[key], f"{path}: trust.{key}")}
+    trusted = {digest for key in trust for digest in values.parsed(_TRUST[key], trust[key], f"{path}: trust.{key}")}
     runners = {
-        name: _parse(values.table, section, f"{path}: runners.{name}")
+        name: values.parsed(values.table, section, f"{path}: runners.{name}")
         for name, section in _section(data, "runners", path).items()
     }
-    store = _section(data, "store", path)
-    values.check_keys(store, _STORE, f"{path}, [store]")
-    url = _parse(_STORE["url"], store["url"], f"{path}: store.url") if "url" in store else None
-    live = _parse(_STORE["live"], store["live"], f"{path}: store.live") if "live" in store else None
-    return Project(root, ProjectLayout(root, results), runs, frozenset(trusted), runners, url, live)
+    stores = parse_store(_section(data, "store", path), f"{path}, [store]")
+    return Project(root, ProjectLayout(root, results), runs, frozenset(trusted), runners, stores)
 
 
 def _refuse_shared_scenarios(runs: Mapping[str, RunConfig], path: Path) -> None:
@@ -251,13 +246,6 @@ def _section(data: Mapping[str, Any], key: str, path: Path) -> dict[str, Any]:
     return section
 
 
-def _parse(parser: values.Parser, value: Any, where: str) -> Any:
-    try:
-        return parser(value)
-    except ValueError as error:
-        raise ConfigError(f"{where}: {error}, found {names.printable(str(value))}") from None
-
-
 def _from_environment(environ: Mapping[str, str]) -> list[tuple[str, str, Any]]:
     known = {*_SCALARS, *_SAVE}
     return [
@@ -269,7 +257,7 @@ def _from_environment(environ: Mapping[str, str]) -> list[tuple[str, str, Any]]:
 
 def _run(name: str, section: Any, path: Path, overrides: list[tuple[str, str, Any]]) -> RunConfig:
     where = f"{path}, [runs.{name}]"
-    _parse(values.name, name, where)
+    values.parsed(values.name, name, where)
     if not isinstance(section, dict):
         raise ConfigError(f"{where} is no section")
     values.check_keys(section, {*_SCALARS, *_TABLES, *_RUNNER_TABLES, "save"}, where)
@@ -284,11 +272,13 @@ def _run(name: str, section: Any, path: Path, overrides: list[tuple[str, str, An
     given = [(CONFIG_NAME, key, value) for key, value in {**section, **save_section}.items() if key in parsers]
     for origin, key, value in [*given, *overrides]:
         label = f"{where}: {key}" if origin == CONFIG_NAME else f"{origin} ({key} of run {name})"
-        found[key] = _parse(parsers[key], value, label)
+        found[key] = values.parsed(parsers[key], value, label)
         origins[key] = origin
     if "scenarios" in section and "total_timesteps" in section:
         raise ConfigError(f"{where}: total_timesteps and scenarios exclude each other; give each scenario its target")
-    tables = {key: _parse(values.table, section[key], f"{where}: {key}") for key in _RUNNER_TABLES if key in section}
+    tables = {
+        key: values.parsed(values.table, section[key], f"{where}: {key}") for key in _RUNNER_TABLES if key in section
+    }
     return _build(name, {**found, "runner_settings": tables}, origins)
 
 
@@ -311,5 +301,5 @@ def changed_policy(policy: SavePolicy, given: Mapping[str, Any], where: str) -> 
         ConfigError: a key is unknown, or a value makes no sense.
     """
     values.check_keys(given, _SAVE, where)
-    parsed = {_FIELDS.get(key, key): _parse(_SAVE[key], value, f"{where} {key}") for key, value in given.items()}
+    parsed = {_FIELDS.get(key, key): values.parsed(_SAVE[key], value, f"{where} {key}") for key, value in given.items()}
     return replace(policy, **parsed)

@@ -42,6 +42,14 @@ def check_keys(value: Mapping[str, Any], known: Iterable[str], where: str) -> No
             raise ConfigError(f"{where}: unknown key {names.printable(key)}", hint=did_you_mean(key, allowed))
 
 
+def parsed(parser: Parser, value: Any, where: str) -> Any:
+    """Parse a value. Raises ConfigError that says where it stands and what was found."""
+    try:
+        return parser(value)
+    except ValueError as error:
+        raise ConfigError(f"{where}: {error}, found {names.printable(str(value))}") from None
+
+
 def text(value: Any) -> str:
     """Parse a text that is not empty."""
     if not isinstance(value, str) or not value:

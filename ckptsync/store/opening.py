@@ -8,11 +8,12 @@ from urllib.parse import SplitResult, parse_qsl, urlsplit
 from ..core import names
 from ..core.errors import ConfigError
 from .base import Store
+from .retrying import Retrying
 
 _HINT = "give secrets in the environment (AWS_*, the variables of the service), never in a URL"
 
 
-def open_store(url: str, *, base: Path | None = None) -> Store:
+def open_store(url: str, *, base: Path | None = None, patience_seconds: float | None = None) -> Store:
     """Open a store; nothing is sent or written yet.
 
         data/store, ../nas/store, file:///...                 a folder
@@ -22,6 +23,7 @@ def open_store(url: str, *, base: Path | None = None) -> Store:
     Args:
         url: where it is.
         base: relative folders begin here; the current folder when None.
+        patience_seconds: how long a server that fails is tried again; None: the store's own time.
 
     Raises:
         ConfigError: the URL holds a secret (which is not shown), makes no sense, or a package is missing.
@@ -35,16 +37,17 @@ def open_store(url: str, *, base: Path | None = None) -> Store:
             raise ConfigError(f"{url} names another machine: mount its folder, or use sftp://")
         path = Path(parts.path if parts.scheme else url).expanduser()
         return FolderStore(((base or Path.cwd()) / path).resolve())
+    retrying = Retrying(deadline_seconds=patience_seconds) if patience_seconds is not None else None
     if parts.scheme == "s3":
         from .s3 import S3Store
 
         prefix = parts.path.strip("/")
         if not parts.netloc:
             raise ConfigError(f"{names.printable(url)} names no bucket", hint="s3://bucket/prefix")
-        return S3Store(parts.netloc, f"{prefix}/" if prefix else "", options)
+        return S3Store(parts.netloc, f"{prefix}/" if prefix else "", options, retrying=retrying)
     from .fsspec_store import FsspecStore
 
-    return FsspecStore(parts._replace(query="").geturl(), options)
+    return FsspecStore(parts._replace(query="").geturl(), options, retrying=retrying)
 
 
 def _checked(url: str) -> SplitResult:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,22 +90,37 @@ def copy(
     with opened(project, url) as source, opened(project, target_url) as target:
         if source.id == target.id:
             raise UsageError(f"{target.store.url} is the store itself", hint="name another one")
-        versions = [item.key for item in stored_versions(source, run)]
-        if not versions:
+        if not (versions := stored_versions(source, run)):
             raise NothingFoundError(
                 f"{source.store.url} has no checkpoint of {run.name}", hint=f"'ckptsync push {run.name}' sends them"
             )
-        there = {key.key for key in target.versions(run.name)}
-        wanted = tuple(key for key in versions if key.key not in there)
-        report = CopyReport(
-            source.store.url, target.store.url, run.name, wanted, len(versions) - len(wanted), None, dry_run=dry_run
-        )
-        if dry_run:
-            return report
-        sent = _send(source, target, wanted, reporter)
-        heads = tuple(name for name in run.scenario_names if _follow_head(source, target, run.name, name))
-        tags = tuple(tag for name in run.scenario_names for tag in _copy_tags(source, target, run.name, name))
-        return CopyReport(report.source, report.target, run.name, wanted, report.skipped, sent, heads, tags)
+        return copy_between(source, target, run, [item.key for item in versions], reporter, dry_run=dry_run)
+
+
+def copy_between(
+    source: Repository,
+    target: Repository,
+    run: RunConfig,
+    versions: Sequence[VersionKey],
+    reporter: Reporter,
+    *,
+    dry_run: bool = False,
+) -> CopyReport:
+    """Copy these versions of a run where they are missing, in their order, then heads and tags; see `copy`.
+
+    A head names the newest copy that is no newer than what the source's head names.
+    """
+    there = {key.key for key in target.versions(run.name)}
+    wanted = tuple(key for key in versions if key.key not in there)
+    report = CopyReport(
+        source.store.url, target.store.url, run.name, wanted, len(versions) - len(wanted), None, dry_run=dry_run
+    )
+    if dry_run:
+        return report
+    sent = _send(source, target, wanted, reporter)
+    heads = tuple(name for name in run.scenario_names if _follow_head(source, target, run.name, name))
+    tags = tuple(tag for name in run.scenario_names for tag in _copy_tags(source, target, run.name, name))
+    return CopyReport(report.source, report.target, run.name, wanted, report.skipped, sent, heads, tags)
 
 
 def _send(source: Repository, target: Repository, wanted: tuple[VersionKey, ...], reporter: Reporter) -> int:
@@ -121,15 +137,21 @@ def _send(source: Repository, target: Repository, wanted: tuple[VersionKey, ...]
 
 def _follow_head(source: Repository, target: Repository, run: str, scenario: str) -> bool:
     head, there = read_head(source, run, scenario), read_head(target, run, scenario)
-    if head is None or (there is not None and (there.version == head.version or leads(head, there.version.order))):
+    if head is None or (there is not None and leads(head, there.version.order)):
         return False
-    move_head(target, there, head.version, reason=head.reason)
+    reached = [key for key in target.versions(run, scenario) if key.order <= head.version.order]
+    newest = max(reached, key=lambda key: key.order, default=None)
+    if newest is None or (there is not None and there.version == newest):
+        return False
+    move_head(target, there, newest, reason=head.reason)
     return True
 
 
 def _copy_tags(source: Repository, target: Repository, run: str, scenario: str) -> list[str]:
     there = {tag.name for tag in list_tags(target, run, scenario)}
-    new = [tag for tag in list_tags(source, run, scenario) if tag.name not in there]
+    copied = {key.key for key in target.versions(run, scenario)}
+    found = list_tags(source, run, scenario)
+    new = [tag for tag in found if tag.name not in there and tag.version.key in copied]
     for tag in new:
         set_tag(target, tag.version, tag.name)
     return [tag.name for tag in new]

@@ -163,7 +163,7 @@ def plan(project: Project, run: RunConfig, options: LaunchOptions) -> LaunchPlan
         notes=(
             *why_fresh,
             *_no_time(spec),
-            *((not_live,) if not_live and project.live else ()),
+            *((not_live,) if not_live and project.stores is not None and project.stores.live else ()),
             *_code_apart(run, code),
             *(note for beginning in beginnings for note in beginning.notes),
             *(note for room in ahead for note in room.notes),

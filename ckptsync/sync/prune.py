@@ -8,7 +8,7 @@ from typing import Any
 from ..core.policy import Retained, why_kept
 from ..core.session import SavePolicy
 from ..project.config import Project, RunConfig
-from ..store.repository import VersionKey, collecting
+from ..store.repository import Repository, VersionKey, collecting
 from .reporting import Reporter
 from .stores import StoredVersion, opened, stored_versions
 
@@ -106,17 +106,39 @@ def prune(
         keep_every_steps=keep_every_steps or save.keep_every_steps,
     )
     with opened(project, url) as repository:
-        where = repository.store.url
-        if dry_run:
-            return PruneReport(where, run.name, judge(stored_versions(repository, run), policy), None, dry_run)
-        with (
-            collecting(repository, wait_seconds=_WAIT_SECONDS) as collector,
-            reporter.progress("pruning", None, "things") as meter,
-        ):
-            versions = judge(stored_versions(repository, run), policy)
-            collector.delete([item.key for item in versions if not item.why])
-            collected = collector.sweep(progress=meter.advance)
-        return PruneReport(where, run.name, versions, collected.size_bytes)
+        return prune_in(repository, run, policy, reporter, wait_seconds=_WAIT_SECONDS, dry_run=dry_run)
+
+
+def prune_in(
+    repository: Repository,
+    run: RunConfig,
+    policy: SavePolicy,
+    reporter: Reporter,
+    *,
+    wait_seconds: float,
+    dry_run: bool = False,
+) -> PruneReport:
+    """Remove what a policy does not keep of a run; see `prune`.
+
+    Args:
+        repository: where.
+        run: the run.
+        policy: what stays.
+        reporter: receives progress.
+        wait_seconds: how long to wait for pushes that are under way.
+        dry_run: only say what would go.
+    """
+    where = repository.store.url
+    if dry_run:
+        return PruneReport(where, run.name, judge(stored_versions(repository, run), policy), None, dry_run)
+    with (
+        collecting(repository, wait_seconds=wait_seconds) as collector,
+        reporter.progress("pruning", None, "things") as meter,
+    ):
+        versions = judge(stored_versions(repository, run), policy)
+        collector.delete([item.key for item in versions if not item.why])
+        collected = collector.sweep(progress=meter.advance)
+    return PruneReport(where, run.name, versions, collected.size_bytes)
 
 
 def judge(versions: list[StoredVersion], policy: SavePolicy) -> tuple[Judged, ...]:

@@ -90,24 +90,36 @@ def push(
         CorruptError: a file disagrees with its seal; what was pushed before is there.
         LockedError: somebody removes things from the store.
     """
-    candidates = _candidates(project, run)
+    candidates = pushable(project, run)
     if not candidates:
         raise NothingFoundError(
             f"{run.name} has no sealed checkpoint to push", hint=f"'ckptsync ls {run.name}' lists what there is"
         )
     with opened(project, url) as repository:
-        there = {key.digest for key in repository.versions(run.name)}
-        wanted = [(stored, manifest) for stored, manifest in candidates if manifest.digest not in there]
-        skipped = tuple(manifest.stem for _, manifest in candidates if manifest.digest in there)
-        if dry_run:
-            pushed = tuple(PushedSet(manifest) for _, manifest in wanted)
-        else:
-            pushed = _send(repository, run, wanted, reporter)
-        return PushReport(repository.store.url, run.name, pushed, skipped, dry_run)
+        return push_to(repository, run, candidates, reporter, dry_run=dry_run)
 
 
-def _candidates(project: Project, run: RunConfig) -> list[tuple[StoredSet, Manifest]]:
-    """Return the sealed sets that count, the oldest first."""
+def push_to(
+    repository: Repository,
+    run: RunConfig,
+    candidates: list[tuple[StoredSet, Manifest]],
+    reporter: Reporter,
+    *,
+    dry_run: bool = False,
+) -> PushReport:
+    """Push sealed sets that a repository lacks; see `push`."""
+    there = {key.digest for key in repository.versions(run.name)}
+    wanted = [(stored, manifest) for stored, manifest in candidates if manifest.digest not in there]
+    skipped = tuple(manifest.stem for _, manifest in candidates if manifest.digest in there)
+    if dry_run:
+        pushed = tuple(PushedSet(manifest) for _, manifest in wanted)
+    else:
+        pushed = _send(repository, run, wanted, reporter)
+    return PushReport(repository.store.url, run.name, pushed, skipped, dry_run)
+
+
+def pushable(project: Project, run: RunConfig) -> list[tuple[StoredSet, Manifest]]:
+    """Return the sealed sets of a tree that its next session may start from, the oldest first."""
     tree = project.tree(run)
     stored = sets.scan(tree.checkpoints)
     found: list[tuple[StoredSet, Manifest]] = []

@@ -10,6 +10,7 @@ from typing import Any
 from ..core.errors import ConfigError, NothingFoundError
 from ..core.layout import CONFIG_NAME
 from ..project.config import Project, RunConfig
+from ..project.tiers import FAR, NEAR
 from ..store import open_store
 from ..store.repository import (
     Repository,
@@ -116,24 +117,39 @@ class StoreList:
 def store_url(project: Project | None, url: str | None) -> str:
     """Return the URL that was given, or the project's.
 
+    Args:
+        project: the project.
+        url: a URL, or the name of a tier of the project, `near` or `far`; None: the near one.
+
     Raises:
         ConfigError: there is none.
     """
-    found = url if url is not None else project.store if project is not None else None
-    if found is None:
-        raise ConfigError("no store is known", hint=f'name one with --store, or in {CONFIG_NAME}: [store] url = "..."')
+    tiers = project.stores.tiers if project is not None and project.stores is not None else ()
+    named = {tier.name: tier.url for tier in tiers}
+    found = named.get(url or NEAR, url)
+    if found is None or (found == url and found in (NEAR, FAR)):
+        word = "store" if url is None else f"{url} store"
+        section = f"[store.{FAR}]" if url == FAR else "[store]"
+        raise ConfigError(
+            f"no {word} is known", hint=f'name one with --store, or in {CONFIG_NAME}: {section} url = "..."'
+        )
     return found
 
 
 @contextmanager
-def opened(project: Project, url: str | None = None) -> Iterator[Repository]:
+def opened(project: Project, url: str | None = None, *, patience_seconds: float | None = None) -> Iterator[Repository]:
     """Open the repository of a project until the end of the block.
+
+    Args:
+        project: the project.
+        url: another store than the near one; see `store_url`.
+        patience_seconds: how long a server that fails is tried again; None: the store's own time.
 
     Raises:
         ConfigError: there is none, or its URL makes no sense.
         NothingFoundError: the store holds no repository.
     """
-    store = open_store(store_url(project, url), base=project.root)
+    store = open_store(store_url(project, url), base=project.root, patience_seconds=patience_seconds)
     try:
         yield open_repository(store)
     finally:

@@ -13,6 +13,7 @@ from ckptsync.core.session import SessionSpec
 from ckptsync.core.uploading import GRANT_NAME, SEALED_SUFFIX, UploadGrant, upload
 from ckptsync.project.config import Project
 from ckptsync.project.lineage import SessionRecord
+from ckptsync.project.tiers import StoreConfig, Tier
 from ckptsync.runners.base import OutputFile, SessionHandle
 from ckptsync.sync.inbox import Inbox, grant_for, why_not_live
 
@@ -92,6 +93,19 @@ def test_what_bears_no_mark_of_the_session_is_left_there(
     assert any("not the session's own" in line for line in told.warnings)
 
 
+def test_an_empty_clone_has_the_key_where_the_store_is_the_users_own(
+    project: Project, record: SessionRecord, tmp_path: Path
+) -> None:
+    mine = make_project(tmp_path / "mine", CONFIG + '\n[store]\nurl = "../store"\nmine = true\n')
+    made = seal_set(tmp_path / "tree", 100)
+    send(granted(mine, record), tmp_path / "tree", made)
+    (mine.layout.session("a/s0002") / GRANT_NAME).unlink()
+    assert any(path.endswith(".manifest.json") for path in beside(mine, record))
+    assert beside(project, record) == {}  # whose configuration does not say so believes no key that lies there
+    Inbox(mine, record, None, Told()).clear(ended_by_itself=True)  # type: ignore[arg-type]
+    assert [path for path in (tmp_path / "store").rglob("*") if path.is_file()] == []
+
+
 def test_a_machine_without_the_key_leaves_all_of_it(project: Project, record: SessionRecord, tmp_path: Path) -> None:
     grant = granted(project, record)
     send(grant, tmp_path / "tree", seal_set(tmp_path / "tree", 100))
@@ -117,7 +131,8 @@ def test_what_is_of_no_more_use_is_removed(
 
 def test_why_sessions_send_nothing(project: Project) -> None:
     def why(runner: str, url: str | None, **settings: object) -> str | None:
-        return why_not_live(replace(project, store=url, runners={"kaggle": settings}), "a", runner)
+        stores = StoreConfig(Tier("near", url)) if url is not None else None
+        return why_not_live(replace(project, stores=stores, runners={"kaggle": settings}), "a", runner)
 
     assert why("local", "../store") is None
     assert why("local", "s3://bucket/x") is None
@@ -126,4 +141,5 @@ def test_why_sessions_send_nothing(project: Project) -> None:
     assert "folder" in (why("kaggle", "../store", internet=True) or "")
     assert "no grants" in (why("local", "sftp://host/x") or "")
     assert "no store" in (why("local", None) or "")
-    assert "switched off" in (why_not_live(replace(project, live=False), "a", "local") or "")
+    off = replace(project, stores=StoreConfig(Tier("near", "../store"), live=False))
+    assert "switched off" in (why_not_live(off, "a", "local") or "")

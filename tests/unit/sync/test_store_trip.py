@@ -184,7 +184,7 @@ def test_making_a_store_again_changes_nothing(project: Project) -> None:
     assert not (project.root.parent / "other").exists()
 
 
-@pytest.mark.parametrize(("line", "said"), [("url = 5", "store.url"), ("uri = 'x'", "uri"), ("url = ''", "store.url")])
+@pytest.mark.parametrize(("line", "said"), [("url = 5", "url"), ("uri = 'x'", "uri"), ("url = ''", r"\[store\]: url")])
 def test_a_wrong_configuration_is_told(tmp_path: Path, line: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         make_project(tmp_path, f"{CONFIG}\n[store]\n{line}\n")

@@ -1,0 +1,260 @@
+"""Copies in the stores of a project: sent by themselves after each trip, the near store first, then the far one.
+
+A store that is down keeps nobody from training. What it has not got is found by comparing, not remembered, so the next
+trip or `ckptsync push` makes up for it. What was seen of each store is kept, so that `status` and `ls` need no network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ..core import fields, fsio, jsonio
+from ..core.clock import now
+from ..core.errors import CkptsyncError, LockedError, NothingFoundError
+from ..core.policy import Retained, why_kept
+from ..core.session import SavePolicy
+from ..project.config import Project, RunConfig
+from ..project.tiers import FAR, Tier
+from ..store.repository import Repository, VersionKey, read_head
+from .copy import copy_between
+from .prune import judge, prune_in
+from .push import push_to, pushable
+from .reporting import Reporter
+from .stores import StoredVersion, opened, stored_versions
+
+SCHEMA = "ckptsync.tier/1"
+_MAX_STATE_BYTES = 16 << 20
+# How long a far store that says nothing is waited for at the end of a trip
+_FAR_SECONDS = 10.0
+# What a tier gets -> which reasons to keep a checkpoint count for it
+_REASONS = {
+    "all": frozenset({"last", "best", "final", "every"}),
+    "milestones": frozenset({"best", "final", "every"}),
+    "final": frozenset({"final"}),
+}
+
+
+@dataclass(frozen=True)
+class TierState:
+    """What was last seen of a store.
+
+    Args:
+        tier: its name, NEAR or FAR.
+        url: where it is.
+        checked_at: when that was tried.
+        reached_at: when it last answered as it should; None: never.
+        heads: scenario -> N of what its head names.
+        holds: digests of the checkpoints that it has, as far as they are in the training tree or in the near store.
+        waiting: how many checkpoints it should have and has not.
+        sent_bytes: what was sent now.
+        removed: how many versions its retention removed now.
+        error: why it does not have all of them, or None.
+    """
+
+    tier: str
+    url: str
+    checked_at: str
+    reached_at: str | None = None
+    heads: Mapping[str, int] = field(default_factory=dict)
+    holds: frozenset[str] = frozenset()
+    waiting: int = 0
+    sent_bytes: int = 0
+    removed: int = 0
+    error: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the state as it stands in JSON output."""
+        return {
+            "tier": self.tier,
+            "store": self.url,
+            "checked_at": self.checked_at,
+            "reached_at": self.reached_at,
+            "heads": dict(self.heads),
+            "waiting": self.waiting,
+            "sent_bytes": self.sent_bytes,
+            "removed": self.removed,
+            "error": self.error,
+        }
+
+
+def send_copies(project: Project, run: RunConfig, reporter: Reporter) -> tuple[TierState, ...]:
+    """Send every store of a project what it lacks, and let go what its retention does not keep.
+
+    A store that cannot be used is told of, and keeps nothing else from being done.
+
+    Args:
+        project: the project.
+        run: the run.
+        reporter: receives progress.
+
+    Returns:
+        One state for each store, the near one first; none where the project has no store, or sends nothing by itself.
+    """
+    if project.stores is None or not project.stores.push:
+        return ()
+    near, far = project.stores.near, project.stores.far
+    states = []
+    try:
+        with opened(project, near.url) as repository:
+            states.append(_near(project, run, near, repository, reporter))
+            if far is not None:
+                states.append(_far(project, run, far, repository, reporter))
+            if all(state.error is None for state in states):  # what goes from here may be what the far one still lacks
+                states[0] = replace(states[0], removed=_prune(run, near, repository, reporter))
+    except CkptsyncError as error:
+        states[:1] = [_failed(project, run, near, error, reporter)]
+        if far is not None and len(states) == 1:
+            states.append(replace(_before(project, run, far), error="the near store could not be read"))
+    for state in states:
+        _keep(project, run, state)
+    return tuple(states)
+
+
+def send_far(project: Project, run: RunConfig, reporter: Reporter) -> TierState | None:
+    """Send the far store what it is to keep, with all the patience there is; None where there is no far store.
+
+    Raises:
+        CkptsyncError: as `copy`.
+    """
+    if project.stores is None or (far := project.stores.far) is None:
+        return None
+    with opened(project, project.stores.near.url) as near, opened(project, far.url) as target:
+        wanted = chosen(stored_versions(near, run), far, run.save)
+        state = _forward(run, far, near, target, wanted, reporter)
+    _keep(project, run, state)
+    return state
+
+
+def _near(project: Project, run: RunConfig, tier: Tier, repository: Repository, reporter: Reporter) -> TierState:
+    candidates = pushable(project, run)
+    keys = {manifest.digest: VersionKey.of(run.name, manifest) for _, manifest in candidates}
+    there = stored_versions(repository, run)
+    new = [StoredVersion(key, False, ()) for key in keys.values() if key not in {item.key for item in there}]
+    staying = {key.digest for key in chosen([*there, *new], tier, run.save)}
+    wanted = [(stored, manifest) for stored, manifest in candidates if manifest.digest in staying]
+    report = push_to(repository, run, wanted, reporter)
+    holds = keys.keys() & (staying | {item.key.digest for item in there})
+    return _reached(tier, repository, run, holds, sum(item.sent_bytes or 0 for item in report.pushed))
+
+
+def _far(project: Project, run: RunConfig, tier: Tier, near: Repository, reporter: Reporter) -> TierState:
+    wanted = chosen(stored_versions(near, run), tier, run.save)
+    try:
+        with opened(project, tier.url, patience_seconds=_FAR_SECONDS) as repository:
+            return _forward(run, tier, near, repository, wanted, reporter)
+    except CkptsyncError as error:
+        failed = _failed(project, run, tier, error, reporter)
+        return replace(failed, waiting=len({key.digest for key in wanted} - failed.holds))
+
+
+def _forward(
+    run: RunConfig, tier: Tier, near: Repository, far: Repository, wanted: Sequence[VersionKey], reporter: Reporter
+) -> TierState:
+    report = copy_between(near, far, run, wanted, reporter)
+    removed = _prune(run, tier, far, reporter)
+    state = _reached(tier, far, run, {key.digest for key in far.versions(run.name)}, report.sent_bytes or 0)
+    return replace(state, removed=removed)
+
+
+def chosen(versions: Sequence[StoredVersion], tier: Tier, save: SavePolicy) -> list[VersionKey]:
+    """Return those versions that a tier is to have, in their order; what its retention would remove never goes there."""
+    if tier.copies == "all" and not tier.keep:
+        return [item.key for item in versions]
+    policy = tier.policy(save)
+    allowed = _REASONS[tier.copies]
+    named = {item.key for item in versions if item.tags or (item.head and tier.copies == "all")}
+    for scenario in {item.key.scenario for item in versions}:
+        known = {item.key.digest: item.key for item in versions if item.key.scenario == scenario}
+        sets = [Retained(key.digest, key.order, key.kind, score=key.score) for key in known.values()]
+        named |= {known[digest] for digest, why in why_kept(sets, policy).items() if allowed.intersection(why)}
+    return [item.key for item in versions if item.key in named]
+
+
+def _prune(run: RunConfig, tier: Tier, repository: Repository, reporter: Reporter) -> int:
+    """Let go what the tier's retention does not keep; return how many versions that are."""
+    if not tier.keep:
+        return 0
+    policy = tier.policy(run.save)
+    gone = sum(1 for item in judge(stored_versions(repository, run), policy) if not item.why)
+    if gone:  # removing looks at everything in the store, so only where there is something to remove
+        try:
+            prune_in(repository, run, policy, reporter, wait_seconds=0.0)
+        except LockedError as error:
+            reporter.line(f"the {tier.name} store keeps what its retention lets go, until next time: {error.message}")
+            return 0
+    return gone
+
+
+def _reached(tier: Tier, repository: Repository, run: RunConfig, holds: Iterable[str], sent_bytes: int) -> TierState:
+    at = now()
+    return TierState(tier.name, tier.url, at, at, _heads(repository, run), frozenset(holds), sent_bytes=sent_bytes)
+
+
+def _heads(repository: Repository, run: RunConfig) -> dict[str, int]:
+    found = {name: read_head(repository, run.name, name) for name in run.scenario_names}
+    return {name: head.version.num_timesteps for name, head in found.items() if head is not None}
+
+
+def _failed(project: Project, run: RunConfig, tier: Tier, error: CkptsyncError, reporter: Reporter) -> TierState:
+    after = "the next trip tries again" if tier.name == FAR else f"'ckptsync push {run.name}' sends it"
+    hint = f" ({error.hint})" if error.hint else ""
+    reporter.warn(f"the {tier.name} store has not got what is new: {error.message}{hint}; {after}")
+    before = _before(project, run, tier)
+    here = {manifest.digest for _, manifest in pushable(project, run)}
+    return replace(before, waiting=len(here - before.holds), error=error.message)
+
+
+def _before(project: Project, run: RunConfig, tier: Tier) -> TierState:
+    known = known_state(project, run, tier) or TierState(tier.name, tier.url, "")
+    return replace(known, checked_at=now())
+
+
+def known_states(project: Project, run: RunConfig) -> tuple[TierState, ...]:
+    """Return what was last seen of the stores of a project, without asking them."""
+    tiers = project.stores.tiers if project.stores is not None else ()
+    return tuple(known_state(project, run, tier) or TierState(tier.name, tier.url, "") for tier in tiers)
+
+
+def known_state(project: Project, run: RunConfig, tier: Tier) -> TierState | None:
+    """Return what was last seen of a store; None where nothing is known of it."""
+    try:
+        value = jsonio.parse(fsio.read_bytes(_path(project, run, tier.name), limit=_MAX_STATE_BYTES))
+        if value["schema"] != SCHEMA or value["url"] != tier.url:
+            return None
+        return TierState(
+            tier.name,
+            tier.url,
+            fields.text(value, "checked_at"),
+            value["reached_at"],
+            {str(name): int(steps) for name, steps in value["heads"].items()},
+            frozenset(map(str, value["holds"])),
+            fields.count(value, "waiting"),
+            error=value["error"],
+        )
+    except NothingFoundError:
+        return None
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None  # it is made again by the next trip
+
+
+def _keep(project: Project, run: RunConfig, state: TierState) -> None:
+    path = _path(project, run, state.tier)
+    value = {
+        "schema": SCHEMA,
+        "url": state.url,
+        "checked_at": state.checked_at,
+        "reached_at": state.reached_at,
+        "heads": dict(state.heads),
+        "holds": sorted(state.holds),
+        "waiting": state.waiting,
+        "error": state.error,
+    }
+    fsio.make_folder(path.parent)
+    fsio.write_bytes(path, jsonio.canonical(value))
+
+
+def _path(project: Project, run: RunConfig, tier: str) -> Path:
+    return project.layout.tiers / f"{run.name}-{tier}.json"
