@@ -212,6 +212,7 @@ def listed(report: VerifyReport) -> Iterator[Line]:
     """Return the table of a tree's checkpoints."""
     rows = []
     sharing = any(checkpoint.shared for checkpoint in report.checkpoints)
+    copied = any(checkpoint.copies is not None for checkpoint in report.checkpoints)
     for checkpoint in report.checkpoints:
         manifest = checkpoint.manifest
         state: Part = "sealed" if checkpoint.sealed else text.warn("not sealed")
@@ -226,13 +227,15 @@ def listed(report: VerifyReport) -> Iterator[Line]:
                 state,
                 verdict_part(checkpoint.verdict),
                 text.good("head") if checkpoint.head else "",
+                *([", ".join(checkpoint.copies or ()) or "-"] if copied else []),
                 checkpoint.path.name,
             )
         )
     yield str(report.target)
     if rows:
         sizes = ("size", "shared") if sharing else ("size",)
-        head = ("scenario", "num_timesteps", "kind", "generation", *sizes, "state", "verdict", "", "file")
+        named = ("copies",) if copied else ()
+        head = ("scenario", "num_timesteps", "kind", "generation", *sizes, "state", "verdict", "", *named, "file")
         yield from text.table(head, rows, right=(1, 3, 4, 5) if sharing else (1, 3, 4))
     if sharing:
         yield text.dim(f"{size_text(report.size_bytes)} together; what checkpoints share counts once")

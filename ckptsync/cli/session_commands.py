@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Iterator
+from dataclasses import replace
 
-from ..core.errors import UsageError
+from ..core.errors import ExitCode, UsageError
 from ..project.config import Project, RunConfig
 from ..sync import control, roundtrip
 from ..sync import restore as restoring
 from ..sync.fetch import fetch as fetch_outputs
+from ..sync.from_store import bring_missing, brought, missing
 from ..sync.launch import LaunchOptions, plan
+from ..sync.ledgers import known_records
 from ..sync.lines import Lines
 from ..sync.overview import overview
 from ..sync.reporting import shown_path
+from ..sync.tiers import not_sent, send_copies
 from . import session_text, targets, text
 from .log_text import LOGS_SCHEMA, LogEnd, redact_lines
 from .output import Answer, Output
@@ -28,6 +32,13 @@ def launch(arguments: Namespace, output: Output) -> Answer:
     options = launch_options(arguments, quick=arguments.quick, steps=arguments.steps)
     if arguments.dry_run:
         launch_plan = plan(project, run, options)
+        if not options.fresh:
+            first = bring_missing(project, run, Reporter(output), dry_run=True)
+            notes = tuple(f"a launch first brings {brought(pulled)}, and goes on from there" for pulled in first)
+            begun = {p.version.scenario: (p.version.stem, p.version.num_timesteps) for p in first}
+            launch_plan = replace(
+                launch_plan, resumes={**launch_plan.resumes, **begun}, notes=(*notes, *launch_plan.notes)
+            )
         return Answer(launch_plan.to_json, lambda: session_text.planned(launch_plan))
     trip = roundtrip.run(
         project,
@@ -131,9 +142,15 @@ def restore(arguments: Namespace, output: Output) -> Answer:
             raise UsageError("--undo takes the last restore back, whatever its session", hint="leave --session out")
         receipt = restoring.undo(project, run, reporter, dry_run=arguments.dry_run)
         return Answer(receipt.to_json, lambda: session_text.restored(receipt, dry_run=arguments.dry_run))
+    if arguments.session is None and not known_records(project, run.name) and missing(project, run):
+        from .store_commands import pulled
+
+        return pulled(project, run, output, dry_run=arguments.dry_run)
     plan = restoring.plan_restore(project, run, arguments.session)
     if arguments.dry_run:
         return Answer(plan.to_json, lambda: session_text.restore_planned(plan), plan.exit_code)
     receipt = restoring.apply(project, plan, reporter)
     restoring.keep_verdicts(project, plan)
-    return Answer(receipt.to_json, lambda: session_text.restored(receipt), receipt.exit_code)
+    unsent = not_sent(send_copies(project, run, reporter))
+    exit_code = receipt.exit_code or (int(ExitCode.PARTIAL) if unsent is not None else 0)
+    return Answer(receipt.to_json, lambda: session_text.restored(receipt), exit_code)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..sync.receipts import RestoreReceipt
     from ..sync.restore_plan import RestorePlan
     from ..sync.roundtrip import RoundTrip
+    from ..sync.tiers import TierState
 
 SHOWN_SESSIONS = 10
 _CAUSES = {
@@ -108,6 +109,8 @@ def run_status(status: RunStatus, *, last: int | None = None) -> Iterator[Line]:
         yield f"  {text.escape(allowance.kind)}: {hours} hours left{renews}"
     if status.not_known:
         yield f"  hours left on {status.runner}: not known ({status.not_known})"
+    for state in status.copies:
+        yield f"  {state.tier} store {text.escape(state.url)}: {_copies(state)}"
     if status.sessions:
         yield ""
         for line in session_table(status.sessions, last=last):
@@ -123,6 +126,14 @@ def _progress(scenario: ScenarioStatus) -> str:
     if scenario.damaged:
         return f"{done}, its head is missing or damaged"
     return f"{done}, head {scenario.head}" if scenario.head else f"{done}, no checkpoint yet"
+
+
+def _copies(state: TierState) -> str:
+    heads = ", ".join(f"{text.escape(name)} at {steps:,}" for name, steps in state.heads.items())
+    unseen = "not reached yet" if state.error else "not looked at yet"
+    known = f"{heads} ({state.reached_at})" if heads else "nothing there yet" if state.reached_at else unseen
+    waiting = f"; {text.count(state.waiting, 'checkpoint')} not there yet" if state.waiting else ""
+    return known + waiting + (f"; {text.escape(state.error)}" if state.error else "")
 
 
 def overview(report: Overview, *, last: int | None = None) -> Iterator[Line]:

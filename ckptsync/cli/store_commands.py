@@ -6,6 +6,7 @@ from argparse import Namespace
 from collections.abc import Iterator
 
 from ..core.units import size_text
+from ..project.config import Project, RunConfig
 from . import session_text, targets, text
 from .output import Answer, Output
 from .progress import Reporter
@@ -32,10 +33,15 @@ def init_store(arguments: Namespace, output: Output) -> Answer:
 def push(arguments: Namespace, output: Output) -> Answer:
     """Send a run's checkpoints to its store."""
     from ..sync import push as pushing
+    from ..sync import tiers
 
     project = targets.project_of(arguments)
     run = project.run(arguments.run)
-    report = pushing.push(project, run, Reporter(output), url=arguments.store, dry_run=arguments.dry_run)
+    reporter, far = Reporter(output), None
+    if arguments.store is not None or arguments.dry_run:
+        report = pushing.push(project, run, reporter, url=arguments.store, dry_run=arguments.dry_run)
+    else:
+        report, far = tiers.push_everywhere(project, run, reporter)
 
     def lines() -> Iterator[Line]:
         for item in report.pushed:
@@ -43,19 +49,26 @@ def push(arguments: Namespace, output: Output) -> Answer:
             sent = "" if item.sent_bytes is None else f", {size_text(item.sent_bytes)} sent"
             yield [text.good(f"{verb} "), f"{item.manifest.stem}  {size_text(item.manifest.size_bytes)}{sent}"]
         yield f"{text.count(len(report.skipped), 'checkpoint')} there already, in {report.store}"
+        if far is not None:
+            yield f"far store {text.escape(far.url)}: {size_text(far.sent_bytes)} sent"
 
-    return Answer(report.to_json, lines)
+    return Answer(lambda: {**report.to_json(), "far": far.to_json() if far is not None else None}, lines)
 
 
 def pull(arguments: Namespace, output: Output) -> Answer:
     """Bring a run's newest checkpoint from its store."""
-    from ..sync import pull as pulling
-
     project = targets.project_of(arguments)
     run = project.run(arguments.run)
-    report = pulling.pull(
-        project, run, Reporter(output), url=arguments.store, mine=arguments.mine, dry_run=arguments.dry_run
-    )
+    return pulled(project, run, output, url=arguments.store, mine=arguments.mine, dry_run=arguments.dry_run)
+
+
+def pulled(
+    project: Project, run: RunConfig, output: Output, *, url: str | None = None, mine: bool = False, dry_run: bool
+) -> Answer:
+    """Bring a run's newest checkpoint from a store, for `pull` and for `restore` in an empty clone."""
+    from ..sync import pull as pulling
+
+    report = pulling.pull(project, run, Reporter(output), url=url, mine=mine, dry_run=dry_run)
 
     def lines() -> Iterator[Line]:
         for item in report.scenarios:

@@ -36,6 +36,7 @@ EVENTS: Mapping[str, str] = {
     "restored": "the plan was carried out: receipt",
     "closed": "the session leaves nothing to restore: reason",
     "undone": "the last restore was taken back: receipt",
+    "pulled": "a set came from the store: scenario, set, lineage, generation",
     "adopted": "plain files were sealed: sets",
 }
 _MAX_LEDGER_BYTES = 1 << 30

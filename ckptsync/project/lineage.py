@@ -266,9 +266,16 @@ _SCENARIO_STEPS: Mapping[str, Callable[[ScenarioRecord, Mapping[str, Any]], Scen
 }
 
 
-def next_session(run: str, found: Iterable[SessionRecord]) -> str:
-    """Return the id of the next session of a run; numbers are never used again."""
-    numbers = [names.parse_session_id(record.session)[1] for record in found]
+def next_session(run: str, found: Iterable[SessionRecord], made: Iterable[Manifest] = ()) -> str:
+    """Return the id of the next session of a run; numbers are never used again.
+
+    Args:
+        run: the run.
+        found: its sessions.
+        made: sets of its training tree; those that came from a store were made by sessions that no ledger here knows.
+    """
+    known = [*(record.session for record in found), *(m.session for m in made if m.session is not None)]
+    numbers = [number for of, number in map(names.parse_session_id, known) if of == run]
     return names.session_id(run, max(numbers, default=0) + 1)
 
 

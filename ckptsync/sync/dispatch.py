@@ -18,6 +18,7 @@ from ..runners.base import RemoteRunner, SessionHandle, SessionStatus
 from .catch_up import settle
 from .discovery import newest
 from .following import Follower
+from .from_store import bring_missing, brought
 from .launch import LaunchOptions
 from .ledgers import known_records
 from .lines import Lines
@@ -111,10 +112,13 @@ def collect(project: Project, run: RunConfig, runner: str | None = None, *, repo
     if caught.running is not None:
         return _running(project, caught.running, caught.status)
     home = caught.home
+    pulled = bring_missing(project, run, reporter)
     if home is None:
         if caught.branch is not None:
             raise caught.branch
         message = f"run {run.name} has nothing to collect"
+        if pulled:
+            message += "; " + ", ".join(map(brought, pulled))
         return Report(COLLECT_SCHEMA, run.name, int(ExitCode.OK), message, f"ckptsync dispatch {run.name}")
     after = home.next_command.replace("ckptsync launch", "ckptsync dispatch")
     state = home.status.state.value if home.status is not None else None

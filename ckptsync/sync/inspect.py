@@ -18,6 +18,7 @@ from .judge import Terms
 from .report import CheckpointReport, FileReport, VerifyReport
 from .reporting import Reporter, shown_path
 from .targets import find_target, standings
+from .tiers import known_states
 from .verify import one_report, verify_path
 
 if TYPE_CHECKING:
@@ -74,14 +75,24 @@ class DiffReport:
 
 
 def list_tree(project: Project, run: RunConfig, reporter: Reporter | None = None) -> ListReport:
-    """List the sets of a run's training tree, with verdicts where a full check still holds.
+    """List the sets of a run's training tree, with verdicts where a full check still holds, and their copies in stores.
 
     Raises:
         NothingFoundError: there are none yet.
     """
     from .verdicts import VerdictCache
 
-    return list_path(shown_path(project.tree(run).root), cache=VerdictCache(project))
+    report = list_path(shown_path(project.tree(run).root), cache=VerdictCache(project))
+    states = known_states(project, run)
+    if not states:
+        return report
+    return replace(
+        report,
+        checkpoints=tuple(
+            replace(item, copies=tuple(s.tier for s in states if item.manifest and item.manifest.digest in s.holds))
+            for item in report.checkpoints
+        ),
+    )
 
 
 def list_path(path: Path, *, cache: VerdictCache | None = None) -> ListReport:

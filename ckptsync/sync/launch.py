@@ -15,7 +15,7 @@ from ..core import fsio, heads, sets
 from ..core.errors import CkptsyncError, LockedError
 from ..core.layout import TrainingTree
 from ..project.config import Project, RunConfig
-from ..project.lineage import SessionRecord, next_session
+from ..project.lineage import SessionRecord
 from ..runners.base import RemoteRunner, Runner, SessionHandle, SessionState, Submission
 from .beginning import Beginning
 from .discovery import discover
@@ -57,7 +57,7 @@ def fix(project: Project, plan: LaunchPlan, reporter: Reporter) -> SessionRecord
     run = project.run(plan.spec.run)
     with fsio.locked(project.tree(run).lock, what=f"the training tree {project.tree(run).root}"):
         with ledger.transaction():
-            if next_session(run.name, known_records(project, run.name)) != plan.spec.session:
+            if plan.spec.session in {record.session for record in known_records(project, run.name)}:
                 raise LockedError(
                     f"another launch of run {run.name} came first", hint=f"ckptsync wait {run.name} goes on with it"
                 )

@@ -17,7 +17,7 @@ from ..project.config import Project, RunConfig, changed_policy
 from ..project.lineage import SessionRecord, next_generation, next_lineage, next_session
 from .beginning import Beginning, choose_beginning
 from .inbox import why_not_live
-from .ledgers import known_records
+from .ledgers import known_records, pulled_generations
 from .room import ScenarioRoom, rooms
 from .runners import runner_for, within_limits
 
@@ -259,10 +259,11 @@ def _spec(
 ) -> SessionSpec:
     steps = options.steps or (run.quick_steps if options.quick else None)
     save = _quick_saves(run.save, steps) if options.quick and steps is not None else run.save
-    generations = [(s.manifest.lineage, s.manifest.generation) for s in stored if s.manifest is not None]
+    made = [s.manifest for s in stored if s.manifest is not None]
+    generations = [*((m.lineage, m.generation) for m in made), *pulled_generations(project)]
     return SessionSpec(
         run=run.name,
-        session=next_session(run.name, [record for record in every if record.run == run.name]),
+        session=next_session(run.name, [record for record in every if record.run == run.name], made),
         lineage=lineage,
         generation=next_generation(lineage, every, generations),
         scenarios=run.scenarios,

@@ -44,6 +44,12 @@ def newest_record(project: Project, run: str) -> SessionRecord:
     return found[-1]
 
 
+def pulled_generations(project: Project) -> list[tuple[str, int]]:
+    """Return lineage and generation of what came from a store, or was left there by a rollback before that."""
+    entries = open_ledger(project).entries()
+    return [(entry.fields["lineage"], entry.fields["generation"]) for entry in entries if entry.event == "pulled"]
+
+
 def known_lineages(project: Project) -> frozenset[str]:
     """Return every lineage that is this project's own: planned by its ledger, adopted, or made in its trees.
 

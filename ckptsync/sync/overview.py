@@ -14,8 +14,10 @@ from ..project.config import Project, RunConfig
 from ..project.lineage import ScenarioRecord, SessionRecord, unsettled
 from ..runners.base import Allowance, SessionHandle
 from .availability import hours_left
+from .from_store import missing
 from .ledgers import known_records
 from .runners import runner_for
+from .tiers import TierState, ask_near, known_states
 
 STATUS_SCHEMA = "ckptsync.status/1"
 # How far the way home of a session is that another machine has started, where it is not as with ours
@@ -84,6 +86,7 @@ class RunStatus:
         next_command: what to type next.
         allowances: hours that its runner's service still gives, where that was asked.
         not_known: why they are not known, or None.
+        copies: what was last seen of the stores; an empty tree lets the near one be asked.
     """
 
     run: str
@@ -97,11 +100,13 @@ class RunStatus:
     next_command: str
     allowances: tuple[Allowance, ...] = ()
     not_known: str | None = None
+    copies: tuple[TierState, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the run as it stands in the JSON output."""
         return {
-            **asdict(self),
+            **asdict(replace(self, copies=())),
+            "copies": [state.to_json() for state in self.copies],
             "scenarios": [asdict(scenario) for scenario in self.scenarios],
             "sessions": [asdict(row) for row in self.sessions],
             "allowances": [{**asdict(each), "left_seconds": each.left_seconds} for each in self.allowances],
@@ -185,6 +190,7 @@ def _run_status(project: Project, run: RunConfig) -> RunStatus:
     stored = sets.scan(tree.checkpoints)
     scenarios = [_scenario_status(tree, stored, spec) for spec in run.scenarios]
     left = unsettled(found)
+    copies = _copies(project, run)
     return RunStatus(
         run=run.name,
         runner=run.runner,
@@ -194,8 +200,16 @@ def _run_status(project: Project, run: RunConfig) -> RunStatus:
         running=left.session if left is not None else None,
         stage=left.stage if left is not None else None,
         state=_state_now(project, left) if left is not None else None,
-        next_command=_next_command(run, scenarios, left),
+        next_command=_next_command(run, scenarios, left, any(state.heads for state in copies)),
+        copies=copies,
     )
+
+
+def _copies(project: Project, run: RunConfig) -> tuple[TierState, ...]:
+    states = known_states(project, run)
+    if states and states[0].reached_at is None and missing(project, run):
+        return (ask_near(project, run), *states[1:])
+    return states
 
 
 def _scenario_status(tree: TrainingTree, stored: list[StoredSet], spec: ScenarioSpec) -> ScenarioStatus:
@@ -221,11 +235,11 @@ def _state_now(project: Project, record: SessionRecord) -> str | None:
     return status.state.value
 
 
-def _next_command(run: RunConfig, scenarios: list[ScenarioStatus], left: SessionRecord | None) -> str:
+def _next_command(run: RunConfig, scenarios: list[ScenarioStatus], left: SessionRecord | None, stored: bool) -> str:
     if left is not None:
         return f"ckptsync wait {run.name}"
     if any(scenario.damaged for scenario in scenarios):
         return f"ckptsync verify {run.name}"
     if all(scenario.num_timesteps >= scenario.target for scenario in scenarios):
         return f"ckptsync ls {run.name}"
-    return f"ckptsync launch {run.name}" + ("" if any(s.head for s in scenarios) else " --quick")
+    return f"ckptsync launch {run.name}" + ("" if stored or any(s.head for s in scenarios) else " --quick")

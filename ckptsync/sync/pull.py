@@ -6,6 +6,7 @@ moves last, and only forward, unless the store's head was rolled back.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,18 +18,21 @@ from ..core.layout import TrainingTree
 from ..core.manifest import Manifest
 from ..core.units import size_text
 from ..project.config import Project, RunConfig
+from ..project.tiers import FAR, NEAR
 from ..store.repository import Repository, StoreHead, VersionKey, leads, pull_set, read_head
 from .expectation import expectation
 from .judge import Terms, judge_set
+from .ledgers import open_ledger
 from .reporting import Reporter
 from .standing_at import stand_at
 from .stores import opened
+from .tiers import note_pulled
 from .treework import head_in_file
 
 PULL_SCHEMA = "ckptsync.pull/1"
 # Members that are loaded by unpickling, which may do anything
 _PICKLES = ("environment", "vecnormalize")
-_HINT = "where nobody else can write into the store, --mine accepts code of your own"
+_HINT = "where nobody else can write into the store, --mine (or mine = true in [store]) accepts code of your own"
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,7 @@ def pull(
     reporter: Reporter,
     *,
     url: str | None = None,
+    scenarios: Sequence[str] | None = None,
     mine: bool = False,
     dry_run: bool = False,
 ) -> PullReport:
@@ -101,7 +106,9 @@ def pull(
         run: the run.
         reporter: receives progress.
         url: another store than the project's.
-        mine: nobody else can write into the store, so functions and pickles in its checkpoints are the user's own.
+        scenarios: only these.
+        mine: nobody else can write into the store, so functions and pickles in its checkpoints are the user's own; so
+            it is too where the configuration says that of the project's stores.
         dry_run: only say what would be brought.
 
     Raises:
@@ -112,8 +119,9 @@ def pull(
         LockedError: somebody works on the tree, or pulls too.
     """
     tree = project.tree(run)
+    mine = mine or (url in (None, NEAR, FAR) and project.stores is not None and project.stores.mine)
     with opened(project, url) as repository:
-        found = [read_head(repository, run.name, scenario) for scenario in run.scenario_names]
+        found = [read_head(repository, run.name, scenario) for scenario in scenarios or run.scenario_names]
         store_heads = [head for head in found if head is not None]
         if not store_heads:
             raise NothingFoundError(
@@ -121,7 +129,9 @@ def pull(
             )
         with fsio.locked(project.layout.staging / f"pull-{run.name}.lock", what=f"the pull of {run.name}"):
             done = [_bring(project, run, tree, repository, head, reporter, mine, dry_run) for head in store_heads]
-        return PullReport(repository.store.url, run.name, tuple(done), dry_run)
+    if url in (None, NEAR) and not dry_run:
+        note_pulled(project, run, [item.version for item in done])
+    return PullReport(repository.store.url, run.name, tuple(done), dry_run)
 
 
 def _bring(
@@ -153,6 +163,16 @@ def _bring(
         if standing is not None and (standing.manifest is None or standing.manifest.digest != version.digest):
             sets.set_aside(standing, tree.attic)  # another set, or a plain file, of the same N
         sets.copy_set(staging, pulled.manifest, tree.checkpoints)
+        # Before the head moves: what a rollback left is no number for the next session
+        left = head.previous if head.previous is not None and head.previous.lineage == version.lineage else version
+        open_ledger(project).append(
+            "pulled",
+            run=run.name,
+            scenario=version.scenario,
+            set=version.stem,
+            lineage=version.lineage,
+            generation=max(version.generation, left.generation),
+        )
         stand_at(tree, pulled.manifest)
     fsio.remove_folder(staging)
     reporter.line(f"pulled {version.stem}: {size_text(pulled.received_bytes)}")

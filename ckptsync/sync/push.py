@@ -90,13 +90,19 @@ def push(
         CorruptError: a file disagrees with its seal; what was pushed before is there.
         LockedError: somebody removes things from the store.
     """
+    candidates = required(project, run)
+    with opened(project, url) as repository:
+        return push_to(repository, run, candidates, reporter, dry_run=dry_run)
+
+
+def required(project: Project, run: RunConfig) -> list[tuple[StoredSet, Manifest]]:
+    """Return what `pushable` does. Raises NothingFoundError when that is nothing."""
     candidates = pushable(project, run)
     if not candidates:
         raise NothingFoundError(
             f"{run.name} has no sealed checkpoint to push", hint=f"'ckptsync ls {run.name}' lists what there is"
         )
-    with opened(project, url) as repository:
-        return push_to(repository, run, candidates, reporter, dry_run=dry_run)
+    return candidates
 
 
 def push_to(

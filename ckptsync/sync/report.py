@@ -52,6 +52,7 @@ class CheckpointReport:
         content: digest over the tensors alone.
         not_checked: in words, what was not looked at.
         compared_with: in words, what it was compared with; None: with nothing.
+        copies: the stores that had it when they were last seen; None: there are none, or nobody looked.
     """
 
     path: Path
@@ -71,6 +72,7 @@ class CheckpointReport:
     content: str | None = None
     not_checked: tuple[str, ...] = ()
     compared_with: str | None = None
+    copies: tuple[str, ...] | None = None
 
     @property
     def own(self) -> tuple[FileReport, ...]:
@@ -116,6 +118,7 @@ class CheckpointReport:
             ],
             "not_checked": list(self.not_checked),
             "compared_with": self.compared_with,
+            "copies": list(self.copies) if self.copies is not None else None,
         }
 
 

@@ -151,7 +151,13 @@ def opened(project: Project, url: str | None = None, *, patience_seconds: float 
     """
     store = open_store(store_url(project, url), base=project.root, patience_seconds=patience_seconds)
     try:
-        yield open_repository(store)
+        try:
+            repository = open_repository(store)
+        except NothingFoundError as error:
+            if url not in (None, store_url(project, None)) and error.hint is not None:
+                error.hint = error.hint.replace("init-store", f"init-store {url}")
+            raise
+        yield repository
     finally:
         store.close()
 

@@ -17,11 +17,11 @@ from ..core.errors import CkptsyncError, LockedError, NothingFoundError
 from ..core.policy import Retained, why_kept
 from ..core.session import SavePolicy
 from ..project.config import Project, RunConfig
-from ..project.tiers import FAR, Tier
+from ..project.tiers import FAR, NEAR, Tier
 from ..store.repository import Repository, VersionKey, read_head
 from .copy import copy_between
 from .prune import judge, prune_in
-from .push import push_to, pushable
+from .push import PushReport, push, push_to, pushable, required
 from .reporting import Reporter
 from .stores import StoredVersion, opened, stored_versions
 
@@ -29,6 +29,7 @@ SCHEMA = "ckptsync.tier/1"
 _MAX_STATE_BYTES = 16 << 20
 # How long a far store that says nothing is waited for at the end of a trip
 _FAR_SECONDS = 10.0
+_ASK_SECONDS = 3.0
 # What a tier gets -> which reasons to keep a checkpoint count for it
 _REASONS = {
     "all": frozenset({"last", "best", "final", "every"}),
@@ -99,7 +100,7 @@ def send_copies(project: Project, run: RunConfig, reporter: Reporter) -> tuple[T
     states = []
     try:
         with opened(project, near.url) as repository:
-            states.append(_near(project, run, near, repository, reporter))
+            states.append(_near(project, run, near, repository, reporter)[0])
             if far is not None:
                 states.append(_far(project, run, far, repository, reporter))
             if all(state.error is None for state in states):  # what goes from here may be what the far one still lacks
@@ -113,23 +114,40 @@ def send_copies(project: Project, run: RunConfig, reporter: Reporter) -> tuple[T
     return tuple(states)
 
 
-def send_far(project: Project, run: RunConfig, reporter: Reporter) -> TierState | None:
-    """Send the far store what it is to keep, with all the patience there is; None where there is no far store.
+def not_sent(states: Sequence[TierState]) -> str | None:
+    """Say why the near store has not got everything; None where it has. A far one that is down is no failure."""
+    return next((state.error for state in states if state.tier == NEAR and state.error is not None), None)
+
+
+def push_everywhere(project: Project, run: RunConfig, reporter: Reporter) -> tuple[PushReport, TierState | None]:
+    """Send every store what it lacks, with all the patience there is; for a person who waits.
+
+    Returns:
+        What went to the near store, and how the far one is now; None where there is none.
 
     Raises:
-        CkptsyncError: as `copy`.
+        CkptsyncError: as `push` for the near store, as `copy` for the far one; what was done before is there.
     """
-    if project.stores is None or (far := project.stores.far) is None:
-        return None
-    with opened(project, project.stores.near.url) as near, opened(project, far.url) as target:
-        wanted = chosen(stored_versions(near, run), far, run.save)
-        state = _forward(run, far, near, target, wanted, reporter)
-    _keep(project, run, state)
-    return state
+    if project.stores is None:
+        return push(project, run, reporter), None
+    near, far = project.stores.near, project.stores.far
+    with opened(project, near.url) as repository:
+        state, report = _near(project, run, near, repository, reporter)
+        _keep(project, run, state)
+        copied = None
+        if far is not None:
+            wanted = chosen(stored_versions(repository, run), far, run.save)
+            with opened(project, far.url) as target:
+                copied = _forward(run, far, repository, target, wanted, reporter)
+            _keep(project, run, copied)
+        _prune(run, near, repository, reporter)
+    return report, copied
 
 
-def _near(project: Project, run: RunConfig, tier: Tier, repository: Repository, reporter: Reporter) -> TierState:
-    candidates = pushable(project, run)
+def _near(
+    project: Project, run: RunConfig, tier: Tier, repository: Repository, reporter: Reporter
+) -> tuple[TierState, PushReport]:
+    candidates = required(project, run)
     keys = {manifest.digest: VersionKey.of(run.name, manifest) for _, manifest in candidates}
     there = stored_versions(repository, run)
     new = [StoredVersion(key, False, ()) for key in keys.values() if key not in {item.key for item in there}]
@@ -137,7 +155,8 @@ def _near(project: Project, run: RunConfig, tier: Tier, repository: Repository, 
     wanted = [(stored, manifest) for stored, manifest in candidates if manifest.digest in staying]
     report = push_to(repository, run, wanted, reporter)
     holds = keys.keys() & (staying | {item.key.digest for item in there})
-    return _reached(tier, repository, run, holds, sum(item.sent_bytes or 0 for item in report.pushed))
+    sent = sum(item.sent_bytes or 0 for item in report.pushed)
+    return _reached(tier, repository, run, holds, sent), report
 
 
 def _far(project: Project, run: RunConfig, tier: Tier, near: Repository, reporter: Reporter) -> TierState:
@@ -210,6 +229,31 @@ def _failed(project: Project, run: RunConfig, tier: Tier, error: CkptsyncError, 
 def _before(project: Project, run: RunConfig, tier: Tier) -> TierState:
     known = known_state(project, run, tier) or TierState(tier.name, tier.url, "")
     return replace(known, checked_at=now())
+
+
+def ask_near(project: Project, run: RunConfig) -> TierState:
+    """Ask the near store what its heads name; what keeps it from answering stands in the state."""
+    if project.stores is None:
+        raise ValueError("there is no store")
+    near = project.stores.near
+    state = TierState(near.name, near.url, now())
+    try:
+        with opened(project, near.url, patience_seconds=_ASK_SECONDS) as repository:
+            return replace(state, reached_at=state.checked_at, heads=_heads(repository, run))
+    except CkptsyncError as error:
+        return replace(state, error=error.message)
+
+
+def note_pulled(project: Project, run: RunConfig, versions: Iterable[VersionKey]) -> None:
+    """Remember that the near store has these versions, which its heads name: they came from there a moment ago."""
+    if project.stores is None:
+        return
+    state = _before(project, run, project.stores.near)
+    holds, heads = set(state.holds), dict(state.heads)
+    for version in versions:
+        holds.add(version.digest)
+        heads[version.scenario] = version.num_timesteps
+    _keep(project, run, replace(state, reached_at=state.checked_at, heads=heads, holds=frozenset(holds), error=None))
 
 
 def known_states(project: Project, run: RunConfig) -> tuple[TierState, ...]:

@@ -26,6 +26,7 @@ from .receipts import RestoreReceipt
 from .reporting import Reporter
 from .restore import apply, keep_verdicts
 from .restore_plan import plan_restore
+from .tiers import TierState, not_sent, send_copies
 from .treework import head_in_file
 from .wait import wait
 
@@ -62,6 +63,7 @@ class RoundTrip:
         plan: what was launched; None when an earlier session was carried on.
         next_command: what to type next.
         ending: in which way the session ended; None when it has not.
+        copies: what became of the copies in the project's stores.
     """
 
     run: str
@@ -74,6 +76,7 @@ class RoundTrip:
     plan: LaunchPlan | None = None
     next_command: str = ""
     ending: Ending | None = None
+    copies: tuple[TierState, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON object of the command."""
@@ -87,6 +90,7 @@ class RoundTrip:
             "state": status.state.value if status is not None else None,
             "verdict": self.verdict,
             "receipt": self.receipt.to_json() if self.receipt is not None else None,
+            "copies": [state.to_json() for state in self.copies],
             "next_command": self.next_command,
         }
 
@@ -117,6 +121,7 @@ class _Trip:
     status: SessionStatus | None = None
     outputs: Outputs | None = None
     receipt: RestoreReceipt | None = None
+    copies: tuple[TierState, ...] = ()
 
     @property
     def record(self) -> SessionRecord:
@@ -176,6 +181,11 @@ class _Trip:
                 self.close(error.message)  # a branch: it stays in results, and does not stop the next launch
             raise
 
+    def send_copies(self) -> None:
+        """Send what came home to the stores; what an earlier trip could not send goes with it."""
+        if self.receipt is not None:
+            self.copies = send_copies(self.project, self.run, self.reporter)
+
     def _begin_lineage_of(self, record: SessionRecord) -> None:
         """Do what a launch with --fresh does before it starts, where another machine has launched."""
         if not record.discovered:
@@ -229,6 +239,7 @@ def carry_on(
                 message = f"{session} runs on {record.runner}; '{come_back}' brings home what it makes"
                 return RoundTrip(run.name, int(ExitCode.OK), message, session, plan=plan, next_command=come_back)
             _STAGES[record.stage](trip, record)
+        trip.send_copies()
     except KeyboardInterrupt:
         open_ledger(project).append("detached", run=run.name, session=session)
         left = trip.record
@@ -248,10 +259,13 @@ def _ended(trip: _Trip, record: SessionRecord, plan: LaunchPlan | None) -> Round
     if receipt is None and record.receipt is not None and record.stage == "restored":
         receipt = RestoreReceipt.from_json(record.receipt)
     ended = outcome(record, receipt)
+    exit_code, message = ended.exit_code, ended.message
+    if exit_code == ExitCode.OK and (error := not_sent(trip.copies)) is not None:
+        exit_code, message = ExitCode.PARTIAL, f"{message}; the store has not got it: {error}"
     return RoundTrip(
         run=trip.run.name,
-        exit_code=int(ended.exit_code),
-        message=ended.message,
+        exit_code=int(exit_code),
+        message=message,
         session=record.session,
         status=trip.status or SessionStatus(SessionState(record.state or "unknown"), record.message),
         verdict=Verdict(record.verdict) if record.verdict is not None else None,
@@ -259,4 +273,5 @@ def _ended(trip: _Trip, record: SessionRecord, plan: LaunchPlan | None) -> Round
         plan=plan,
         next_command=next_command(trip.run, record, receipt),
         ending=ended.ending,
+        copies=trip.copies,
     )

@@ -55,10 +55,19 @@ class FaultyProxy:
         host: the service.
         port: its port.
         choose: (method, path) -> fault, asked where no fault is queued; None: none.
+        latency_seconds: how much later than without the proxy an answer comes.
     """
 
-    def __init__(self, host: str, port: int, choose: Callable[[str, str], Fault | None] | None = None) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        choose: Callable[[str, str], Fault | None] | None = None,
+        *,
+        latency_seconds: float = 0.0,
+    ) -> None:
         self._target = (host, port)
+        self._latency_seconds = latency_seconds
         self._choose = choose or (lambda method, path: None)
         self._queue: deque[Fault | None] = deque()
         self._ready = threading.Event()
@@ -113,6 +122,8 @@ class FaultyProxy:
                 writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             length = _LENGTH.search(head)
             body = await reader.readexactly(int(length[1]) if length else 0)
+            if self._latency_seconds:
+                await asyncio.sleep(self._latency_seconds)
             await self._answer(head, body, fault, writer)
         except (OSError, asyncio.IncompleteReadError):
             return  # the client has gone
