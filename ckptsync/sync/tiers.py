@@ -151,12 +151,20 @@ def _near(
     keys = {manifest.digest: VersionKey.of(run.name, manifest) for _, manifest in candidates}
     there = stored_versions(repository, run)
     new = [StoredVersion(key, False, ()) for key in keys.values() if key not in {item.key for item in there}]
-    staying = {key.digest for key in chosen([*there, *new], tier, run.save)}
+    known = [*there, *new]
+    staying = {key.digest for key in chosen(known, tier, run.save)} | _still_to_go_far(project, run, known)
     wanted = [(stored, manifest) for stored, manifest in candidates if manifest.digest in staying]
     report = push_to(repository, run, wanted, reporter)
     holds = keys.keys() & (staying | {item.key.digest for item in there})
     sent = sum(item.sent_bytes or 0 for item in report.pushed)
     return _reached(tier, repository, run, holds, sent), report
+
+
+def _still_to_go_far(project: Project, run: RunConfig, versions: Sequence[StoredVersion]) -> set[str]:
+    """Return digests of what the far store is to have and has not, by what was last seen of it."""
+    if project.stores is None or (far := project.stores.far) is None:
+        return set()
+    return {key.digest for key in chosen(versions, far, run.save)} - _before(project, run, far).holds
 
 
 def _far(project: Project, run: RunConfig, tier: Tier, near: Repository, reporter: Reporter) -> TierState:
