@@ -18,7 +18,7 @@ from ckptsync.core.findings import CODES, note
 from ckptsync.core.layout import EVENTS_NAME, METRICS_NAME, SESSION_INFO_NAME, ProjectLayout, TrainingTree
 from ckptsync.core.manifest import FileEntry, Manifest, Origin
 from ckptsync.core.session import SavePolicy
-from ckptsync.project import config
+from ckptsync.project import config, tiers
 from ckptsync.project.config import RunConfig
 from ckptsync.project.ledger import EVENTS, LedgerEntry
 from ckptsync.runners.kaggle.settings import CARRIERS
@@ -57,6 +57,11 @@ def test_every_configuration_key_is_described() -> None:
     assert set(_named(CONFIGURATION, "A run")) == run
     assert set(_named(CONFIGURATION, "When to save, what to keep")) == set(config._SAVE)
     assert set(_named(CONFIGURATION, "Trust")) == set(config._TRUST)
+    near, far = _tables(CONFIGURATION, "Store")
+    assert {key for row in near for key in pages.inline_code(row[0])} == set(tiers._NEAR)
+    assert {key for row in far for key in pages.inline_code(row[0])} == set(tiers._FAR)
+    words = {word.strip('"') for row in far if row[0] == "`copies`" for word in pages.inline_code(row[3])}
+    assert words == set(tiers.COPIES)
 
 
 @pytest.mark.parametrize("name", ["local", "kaggle"])
