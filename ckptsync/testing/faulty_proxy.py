@@ -37,6 +37,7 @@ class Fault:
             request arrives, its answer does not · `half` the request arrives in half.
         after: bytes of the answer (or of the request's body) that pass before it happens.
         status: for `status`.
+        code: for `status`: what S3 calls the error, said in an answer as S3 gives it.
         retry_after: for `status`: seconds, as a header.
         pause_seconds: for `slow`: between two pieces.
     """
@@ -44,6 +45,7 @@ class Fault:
     kind: Kind
     after: int = 0
     status: int = 503
+    code: str = ""
     retry_after: int | None = None
     pause_seconds: float = 0.001
 
@@ -134,9 +136,10 @@ class FaultyProxy:
         kind = fault.kind if fault is not None else ""
         if fault is not None and kind == "status":
             asked = "" if fault.retry_after is None else f"Retry-After: {fault.retry_after}\r\n"
-            writer.write(
-                f"HTTP/1.1 {fault.status} Fault\r\n{asked}Content-Length: 0\r\nConnection: close\r\n\r\n".encode()
-            )
+            said = f"<?xml version='1.0'?><Error><Code>{fault.code}</Code></Error>" if fault.code else ""
+            said = "" if head.startswith(b"HEAD ") else said
+            first = f"HTTP/1.1 {fault.status} Fault\r\n{asked}Content-Length: {len(said)}\r\nConnection: close\r\n\r\n"
+            writer.write((first + said).encode())
             await writer.drain()
             return
         if kind == "half":
