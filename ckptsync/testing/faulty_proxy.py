@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Self
 
-Kind = Literal["cut", "reset", "status", "slow", "stall", "length", "flip", "lose", "half"]
+Kind = Literal["cut", "reset", "status", "slow", "stall", "length", "flip", "lose", "half", "lie"]
 
 _CHUNK = 64 << 10
 _LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)", re.IGNORECASE)
@@ -34,7 +34,8 @@ class Fault:
         kind: `cut` the answer ends early · `reset` the connection is reset in mid-answer · `status` the proxy answers
             itself · `slow` the answer comes piece by piece · `stall` it stops coming, and nothing is closed ·
             `length` the answer promises more than comes · `flip` a bit of the request's body changes · `lose` the
-            request arrives, its answer does not · `half` the request arrives in half.
+            request arrives, its answer does not · `half` the request arrives in half · `lie` the proxy says that a
+            write is done, and passes nothing on.
         after: bytes of the answer (or of the request's body) that pass before it happens.
         status: for `status`.
         code: for `status`: what S3 calls the error, said in an answer as S3 gives it.
@@ -140,6 +141,10 @@ class FaultyProxy:
             said = "" if head.startswith(b"HEAD ") else said
             first = f"HTTP/1.1 {fault.status} Fault\r\n{asked}Content-Length: {len(said)}\r\nConnection: close\r\n\r\n"
             writer.write((first + said).encode())
+            await writer.drain()
+            return
+        if kind == "lie":
+            writer.write(b'HTTP/1.1 200 OK\r\nETag: "lie"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n')
             await writer.drain()
             return
         if kind == "half":
