@@ -21,6 +21,7 @@ CI_SCHEMA = "ckptsync.ci/1"
 # Not at the full hour, when everybody's jobs are due and many are left out
 DEFAULT_SCHEDULE = "17 */2 * * *"
 SECRETS = ("KAGGLE_API_TOKEN", "KAGGLE_USERNAME", "KAGGLE_KEY")
+STORE_SECRETS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 TEMPLATE = Path(__file__).parent.parent / "templates" / "ci" / "github.yml"
 WORKFLOW = ".github/workflows/ckptsync.yml"
 
@@ -40,6 +41,7 @@ class CiReport:
         schedule: when, as a cron line in UTC.
         difference: lines of a unified diff from what is there to what belongs there; none when they are equal.
         dry_run: nothing was written.
+        secrets: the names of secrets that it knows.
     """
 
     path: Path
@@ -47,6 +49,7 @@ class CiReport:
     schedule: str
     difference: tuple[str, ...]
     dry_run: bool = False
+    secrets: tuple[str, ...] = SECRETS
 
     @property
     def next_command(self) -> str:
@@ -61,7 +64,7 @@ class CiReport:
             "path": str(self.path),
             "runs": list(self.runs),
             "schedule": self.schedule,
-            "secrets": list(SECRETS),
+            "secrets": list(self.secrets),
             "difference": list(self.difference),
             "dry_run": self.dry_run,
             "next_command": self.next_command,
@@ -97,7 +100,8 @@ def init_ci(
     folder = project.root.resolve()
     root = _repository(folder)
     path = root / WORKFLOW
-    new = _workflow(runs, schedule, folder.relative_to(root).as_posix(), project.layout.results_name)
+    kinds = _stores(project)
+    new = _workflow(runs, schedule, folder.relative_to(root).as_posix(), project.layout.results_name, kinds)
     old = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
     difference = tuple(difflib.unified_diff(old.splitlines(), new.splitlines(), "there", "new", lineterm=""))
     if difference and not dry_run:
@@ -108,7 +112,8 @@ def init_ci(
             )
         fsio.make_folder(path.parent)
         fsio.write_bytes(path, new.encode())
-    return CiReport(path, tuple(run.name for run in runs), schedule, difference, dry_run)
+    needed = (*SECRETS, *(STORE_SECRETS if "s3" in kinds else ()))
+    return CiReport(path, tuple(run.name for run in runs), schedule, difference, dry_run, needed)
 
 
 def _runs(project: Project, chosen: Sequence[str]) -> list[RunConfig]:
@@ -128,7 +133,14 @@ def _repository(folder: Path) -> Path:
     return next((root for root in (folder, *folder.parents) if (root / ".git").exists()), folder)
 
 
-def _workflow(runs: Sequence[RunConfig], schedule: str, folder: str, results: str) -> str:
+def _stores(project: Project) -> frozenset[str]:
+    """Return which extras the stores of a project need: `s3`, `fsspec`; a folder needs none."""
+    urls = [tier.url for tier in project.stores.tiers] if project.stores is not None else []
+    schemes = {url.split("://")[0] for url in urls if "://" in url} - {"file"}
+    return frozenset("s3" if scheme == "s3" else "fsspec" for scheme in schemes)
+
+
+def _workflow(runs: Sequence[RunConfig], schedule: str, folder: str, results: str, stores: frozenset[str]) -> str:
     inside = "" if folder == "." else f"{_plain(folder)}/"
     trees = dict.fromkeys(_plain(run.tree) for run in runs)
     models = (f"{inside}{tree}/{name}" for tree in trees for name in ("*_final.zip", "best_model/"))
@@ -138,15 +150,18 @@ def _workflow(runs: Sequence[RunConfig], schedule: str, folder: str, results: st
         "FOLDER": json.dumps(folder, ensure_ascii=False),
         "WORKFLOW": WORKFLOW,
         "RESULTS": f"{inside}{_plain(results)}",
-        "INSTALLS": _block(10, _installs({package for run in runs for package in run.packages})),
+        "INSTALLS": _block(10, _installs({package for run in runs for package in run.packages}, stores)),
+        "STORE": _block(10, (f"{name}: ${{{{ secrets.{name} }}}}" for name in STORE_SECRETS) if "s3" in stores else ()),
+        "NEEDS": f"# For the store: {', '.join(STORE_SECRETS)}.\n" if "s3" in stores else "",
         "KEPT": _block(12, (f"{inside}plot.png", *models)),
     }
     return re.sub(r"@([A-Z]+)@", lambda mark: values[mark[1]], TEMPLATE.read_text(encoding="utf-8"))
 
 
-def _installs(packages: Iterable[str]) -> list[str]:
+def _installs(packages: Iterable[str], stores: frozenset[str]) -> list[str]:
     """Return the commands that install ckptsync, and the packages that travel with scripts as they are here."""
-    lines = [f'python -m pip install "ckptsync[kaggle,plot]=={__version__}"']
+    extras = ",".join(["kaggle", "plot", *sorted(stores)])
+    lines = [f'python -m pip install "ckptsync[{extras}]=={__version__}"']
     for package in sorted(packages):
         try:
             version = f"=={importlib.metadata.version(package)}"

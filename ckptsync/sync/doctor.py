@@ -14,14 +14,18 @@ from ..core.errors import CkptsyncError, ExitCode
 from ..core.units import size_text
 from ..project.config import Project, RunConfig
 from ..project.lineage import unsettled
+from ..project.tiers import Tier
 from ..runners.packages import load_package
+from ..store.repository import probe_writing
 from .ledgers import known_records
 from .room import rooms
 from .runners import runner_for
+from .stores import opened
 from .versions import installed_versions
 
 DOCTOR_SCHEMA = "ckptsync.doctor/1"
 _ENOUGH_BYTES = 1 << 30
+_PATIENCE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -120,6 +124,8 @@ def _project(project: Project) -> Iterator[Check]:
     yield _guarded("ledger", lambda: _ledger(project))
     if any(run.runner == "kaggle" for run in project.runs.values()):
         yield from _kaggle(project)
+    for tier in project.stores.tiers if project.stores is not None else ():
+        yield _guarded(f"{tier.name} store", lambda tier=tier: _store(project, tier))  # type: ignore[misc]
     for run in project.runs.values():
         yield _kernel(project, run)
         yield _guarded(f"packages of {run.name}", lambda run=run: _packages(project, run))  # type: ignore[misc]
@@ -140,6 +146,13 @@ def _ledger(project: Project) -> Check:
     left = unsettled(found)
     said = f"{len(found)} session(s)" + (f"; {left.session} is under way ({left.stage})" if left else "")
     return Check("ledger", True, said)
+
+
+def _store(project: Project, tier: Tier) -> Check:
+    with opened(project, tier.url, patience_seconds=_PATIENCE_SECONDS) as repository:
+        probe_writing(repository)
+        heads_move = "conditional writes" if repository.conditional else "leases"
+        return Check(f"{tier.name} store", True, f"{repository.store.url} can be written; heads move by {heads_move}")
 
 
 def _kernel(project: Project, run: RunConfig) -> Check:

@@ -20,7 +20,7 @@ from .refs import (
     remove_tag,
     set_tag,
 )
-from .repository import Repository, create_repository, open_repository
+from .repository import Repository, create_repository, open_repository, probe_writing
 from .scrubbing import Damage, scrub
 from .versions import Version
 
@@ -45,6 +45,7 @@ __all__ = [
     "list_tags",
     "move_head",
     "open_repository",
+    "probe_writing",
     "pull_set",
     "push_set",
     "pushing",

@@ -115,6 +115,13 @@ def open_repository(store: Store, *, workers: int = 8) -> Repository:
     return found
 
 
+def probe_writing(repository: Repository) -> None:
+    """Write an object that means nothing, and remove it again. Raises what keeps a push from working."""
+    key = f"{keys.CLAIMS}probe/{os.urandom(8).hex()}.json"
+    repository.store.put(key, b"1")
+    repository.store.delete(key)
+
+
 def _keeps_conditions(store: Store) -> bool:
     """Try whether a store keeps conditions; some servers take them and do as they like."""
     key = f"{keys.CLAIMS}probe/{os.urandom(8).hex()}.json"

@@ -9,7 +9,7 @@ from support import workflows
 from support.commands import run, run_json
 
 from ckptsync.cli.catalogue import CATALOGUE
-from ckptsync.sync.ci import DEFAULT_SCHEDULE, SECRETS, WORKFLOW
+from ckptsync.sync.ci import DEFAULT_SCHEDULE, SECRETS, STORE_SECRETS, WORKFLOW
 
 pytestmark = pytest.mark.slow
 
@@ -65,6 +65,20 @@ def test_what_the_workflow_says(repository: Path, capsys: pytest.CaptureFixture[
     installs = workflows.scripts(repository / WORKFLOW)["Install"].splitlines()
     assert installs[1] == 'python -m pip install --no-deps "not_here"'
     assert installs[2].startswith('python -m pip install --no-deps "stable_baselines3==')
+
+
+def test_a_store_needs_its_package_and_secrets(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with (repository / "ckptsync.toml").open("a") as file:
+        file.write('[store]\nurl = "s3://bucket/x"\n[store.far]\nurl = "gs://bucket/x"\n')
+    code, value = run_json("ci", "init", capsys=capsys)
+    assert (code, value["secrets"]) == (0, [*SECRETS, *STORE_SECRETS])
+    assert workflows.schema_says(repository / WORKFLOW) == ""
+    for step in workflows.load(repository / WORKFLOW)["jobs"]["train"]["steps"]:
+        secret = re.findall(r"secrets\.(\w+)", json.dumps(step))
+        assert secret == ([*SECRETS, *STORE_SECRETS] if step.get("name") in ("Collect", "Dispatch") else [])
+    install = workflows.scripts(repository / WORKFLOW)["Install"].splitlines()[0]
+    assert '"ckptsync[kaggle,plot,fsspec,s3]==' in install
+    assert "and for the store AWS_ACCESS_KEY_ID" in run("ci", "init", capsys=capsys)[1]
 
 
 def test_it_lies_where_github_looks_for_it(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:

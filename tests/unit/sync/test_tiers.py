@@ -18,6 +18,7 @@ from ckptsync.project.tiers import Tier, parse_store
 from ckptsync.store.repository import keys, list_tags
 from ckptsync.sync import inspect, overview, restore, roundtrip, run_until
 from ckptsync.sync.dispatch import collect
+from ckptsync.sync.doctor import doctor
 from ckptsync.sync.launch import LaunchOptions, plan
 from ckptsync.sync.ledgers import known_records
 from ckptsync.sync.prune import judge
@@ -313,6 +314,16 @@ def test_after_a_rollback_an_empty_clone_leads_on(stored) -> None:
 def test_a_wrong_section_is_told(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         make_project(tmp_path, f"{CONFIG}\n[store]\n{text}\n")
+
+
+def test_doctor_looks_at_the_stores(stored) -> None:
+    def found() -> dict[str, tuple[bool, str]]:
+        return {check.name: (check.ok, check.fix) for check in doctor(stored.project).checks}
+
+    assert found()["near store"] == found()["far store"] == (True, "")
+    shutil.rmtree(stored.project.root.parent / "far")
+    assert found()["near store"][0]
+    assert found()["far store"] == (False, "'ckptsync init-store ../far' makes one")
 
 
 def test_stores_have_names(tmp_path: Path) -> None:
