@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from ..core import names
-from ..core.errors import CkptsyncError, LimitError, LockedError, UnsafePathError
+from ..core.errors import CkptsyncError, LimitError, LockedError, NothingFoundError, UnsafePathError
 from ..core.uploading import Target
 
 MAX_OBJECT_BYTES = 64 << 20
@@ -24,6 +24,10 @@ class PreconditionError(LockedError):
     """The object is there already, or has changed since it was read: somebody else was faster."""
 
     transient = False
+
+
+class NoBucketError(NothingFoundError):
+    """The store's own place is not there, such as a bucket that nobody has made."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,14 @@ class Store(Protocol):
     capabilities: Capabilities
 
     def put(
-        self, key: str, data: bytes, *, create: bool = False, replacing: str | None = None, digest: str | None = None
+        self,
+        key: str,
+        data: bytes,
+        *,
+        create: bool = False,
+        replacing: str | None = None,
+        digest: str | None = None,
+        checked: bool = False,
     ) -> str:
         """Write an object, whole or not at all, and return its version; empty where there are none.
 
@@ -108,6 +119,7 @@ class Store(Protocol):
             key: its key.
             data: its bytes, at most MAX_OBJECT_BYTES.
             digest: `sha256:<hex>` that the bytes must have, for stores that check it (`checks_uploads`).
+            checked: the digest was found from these very bytes, so that only their way is left to be checked.
             create: only where nothing is there (`conditional_create`).
             replacing: only where the object of this version is there (`conditional_update`).
 

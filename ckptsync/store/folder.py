@@ -37,7 +37,14 @@ class FolderStore:
         self._root = root
 
     def put(
-        self, key: str, data: bytes, *, create: bool = False, replacing: str | None = None, digest: str | None = None
+        self,
+        key: str,
+        data: bytes,
+        *,
+        create: bool = False,
+        replacing: str | None = None,
+        digest: str | None = None,
+        checked: bool = False,
     ) -> str:
         """Write an object durably; see `Store`."""
         base.check_put(self, key, data, create, replacing)

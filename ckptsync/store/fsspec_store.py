@@ -63,7 +63,14 @@ class FsspecStore:
         self._fs, self._root = _open(url, dict(options or {}))
 
     def put(
-        self, key: str, data: bytes, *, create: bool = False, replacing: str | None = None, digest: str | None = None
+        self,
+        key: str,
+        data: bytes,
+        *,
+        create: bool = False,
+        replacing: str | None = None,
+        digest: str | None = None,
+        checked: bool = False,
     ) -> str:
         """Write an object; see `Store`."""
         base.check_put(self, key, data, create, replacing)

@@ -1,7 +1,7 @@
 """S3 and compatible servers, by boto3, which is loaded on use.
 
 Every object fits into one request, so there are no multipart uploads to be completed or swept; what is large is many
-objects, sent side by side. The server is told the sha256 of what it gets and refuses anything else. Attempts are
+objects, sent side by side. The server is told the checksum of what it gets and refuses anything else. Attempts are
 counted here alone, with one deadline for all of them.
 """
 
@@ -63,20 +63,32 @@ class S3Store:
         self._bucket_is_there = False
 
     def put(
-        self, key: str, data: bytes, *, create: bool = False, replacing: str | None = None, digest: str | None = None
+        self,
+        key: str,
+        data: bytes,
+        *,
+        create: bool = False,
+        replacing: str | None = None,
+        digest: str | None = None,
+        checked: bool = False,
     ) -> str:
         """Write an object in one request; see `Store`."""
+        from . import s3_sending
+
         base.check_put(self, key, data, create, replacing)
         raw = bytes.fromhex(digest.removeprefix("sha256:")) if digest else hashlib.sha256(data).digest()
+        if digest is None or checked:
+            told = s3_sending.known(data, raw)
+        else:
+            told = {"ChecksumSHA256": base64.b64encode(raw).decode("ascii")}
         condition = {"IfNoneMatch": "*"} if create else {"IfMatch": replacing} if replacing is not None else {}
         attempts = 0
 
         def send() -> str:
             nonlocal attempts
             attempts += 1
-            checksum = base64.b64encode(raw).decode("ascii")
             try:
-                answer = self._client.put_object(**self._place(key), Body=data, ChecksumSHA256=checksum, **condition)
+                answer = self._client.put_object(**self._place(key), Body=data, **told, **condition)
             except Exception as error:
                 if s3_errors.is_changed(error) and hashlib.sha256(data).digest() != raw:
                     raise CorruptError(f"{key}: the bytes to be sent have another sha256 than expected") from None
@@ -185,6 +197,8 @@ class S3Store:
         try:
             import boto3
             from botocore.config import Config
+
+            from . import s3_sending
         except ImportError:
             raise ConfigError(f"{self.url} needs the package boto3", hint="pip install 'ckptsync[s3]'") from None
         endpoint = options.get("endpoint")
@@ -198,12 +212,14 @@ class S3Store:
             # The checksum that is sent is the sha256 that the caller knows; another one would be computed for nothing
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
-            # The checksum is among what is signed, so the bytes need no signature of their own, which is another hash
+            # Its checksum is among what is signed, so a body needs no signature of its own, which is another hash
             s3={"payload_signing_enabled": False, "addressing_style": "path" if endpoint else "auto"},
         )
         try:
             session = boto3.Session(profile_name=options.get("profile"), region_name=options.get("region"))
-            return session.client("s3", endpoint_url=endpoint, config=config)
+            client = session.client("s3", endpoint_url=endpoint, config=config)
+            s3_sending.prepare(client)
+            return client
         except ValueError as error:
             raise ConfigError(f"{self.url}: the endpoint is not valid: {error}") from None
         except Exception as error:

@@ -83,7 +83,7 @@ class Copier:
         info = self._target.store.head(object_key(digest))
         is_there = info is not None and info.size_bytes == size
         if not is_there:
-            self._target.store.put(object_key(digest), read_object(self._source, digest), digest=digest)
+            self._target.store.put(object_key(digest), read_object(self._source, digest), digest=digest, checked=True)
         progress(size)
         return 0 if is_there else size
 

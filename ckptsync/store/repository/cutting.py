@@ -57,21 +57,26 @@ def draft_large(window: Window, entry: FileEntry, before: StoredFile | None, pac
     noted = set(cut) if not known else set(_samples(cut))
     if before is not None and known and _looks_alike(window, cut, known):
         noted = set(cut)
-        draft = _draft_changes(window, cut, _read(window, cut, entry), entry, before, known, packing)
+        whole = Hasher()
+        digests = _read(window, cut, noted, whole.update)
+        _check(window, entry, whole.digest())
+        draft = _draft_changes(window, cut, digests, entry, before, known, packing)
         if draft is not None:
             return draft
-    packing.begin()
+    packing.begin(whole=True)
     places: list[Place] = []
-    digests = _read(window, cut, entry, noted=noted, take=lambda chunk: places.extend(packing.add(chunk)))
-    if entry.size_bytes <= OBJECT_BYTES:
-        packing.end(entry.digest)
+    digests = _read(window, cut, noted, lambda chunk: places.extend(packing.add(chunk)))
+    _check(window, entry, packing.end())
     return Draft(entry, list(places), _ranges(cut, digests))
 
 
 def _samples(cut: Sequence[Span]) -> list[Span]:
-    """Return some ranges, the same ones of every file that is built alike."""
-    candidates = [span for span in cut if span.is_range and span.size_bytes <= _SAMPLE_BYTES]
-    return candidates[:: max(1, len(candidates) // _SAMPLES)]
+    """Return some ranges, the same ones of every file that is built alike; where all are large, fewer of the smallest."""
+    found = [span for span in cut if span.is_range]
+    most = max(_SAMPLE_BYTES, min((span.size_bytes for span in found), default=0))
+    candidates = [span for span in found if span.size_bytes <= most]
+    count = max(1, _SAMPLES * _SAMPLE_BYTES // most)
+    return candidates[:: max(1, len(candidates) // count)][:count]
 
 
 def _looks_alike(window: Window, cut: Sequence[Span], known: dict[str, Range]) -> bool:
@@ -80,41 +85,32 @@ def _looks_alike(window: Window, cut: Sequence[Span], known: dict[str, Range]) -
     return 2 * sum(_digest(window, span) in known for span in chosen) >= len(chosen)
 
 
-def _read(
-    window: Window,
-    cut: Sequence[Span],
-    entry: FileEntry,
-    *,
-    noted: Collection[Span] | None = None,
-    take: Callable[[bytes], None] | None = None,
-) -> list[str]:
-    """Read the whole file and check it.
+def _read(window: Window, cut: Sequence[Span], noted: Collection[Span], take: Callable[[bytes], None]) -> list[str]:
+    """Read the whole file.
 
     Args:
         window: the file.
         cut: its spans.
-        entry: what the manifest says of it.
-        noted: spans whose digests are wanted; all when None.
-        take: gets the bytes. Where they go into one object, its digest is the file's, and is checked as that.
+        noted: spans whose digests are wanted.
+        take: gets the bytes.
 
     Returns:
         The digest of each span, empty where it is not wanted.
     """
-    whole = Hasher() if take is None or entry.size_bytes > OBJECT_BYTES else None
     digests = []
     for span in cut:
-        hasher = hashlib.blake2b(digest_size=32) if noted is None or span in noted else None
+        hasher = hashlib.blake2b(digest_size=32) if span in noted else None
         for chunk in window.chunks(span.offset, span.size_bytes):
-            if whole is not None:
-                whole.update(chunk)
+            take(chunk)
             if hasher is not None:
                 hasher.update(chunk)
-            if take is not None:
-                take(chunk)
         digests.append(f"blake2b:{hasher.hexdigest()}" if hasher is not None else "")
-    if whole is not None and (found := whole.digest()) != entry.digest:
-        raise disagrees(window.name, entry, found)
     return digests
+
+
+def _check(window: Window, entry: FileEntry, found: str) -> None:
+    if found != entry.digest:
+        raise disagrees(window.name, entry, found)
 
 
 def _draft_changes(

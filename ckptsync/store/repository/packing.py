@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+from ...core.fsread import Hasher
 from .keys import object_key
 from .repository import Repository
 from .versions import Piece
@@ -47,6 +48,9 @@ class Packing:
         self._buffer = bytearray()
         self._objects: list[Future[tuple[str, int]]] = []
         self._lock = threading.Lock()
+        self._whole: Hasher | None = None
+        self._first = 0
+        self._asking = True
         self.sent_bytes = 0
 
     def __enter__(self) -> Self:
@@ -57,15 +61,25 @@ class Packing:
     ) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def begin(self) -> None:
-        """Let what comes next begin an object of its own."""
+    def begin(self, *, whole: bool = False) -> None:
+        """Let what comes next begin an object of its own.
+
+        Args:
+            whole: it is one file, whose digest `end` tells.
+        """
         if self._buffer:
             self._send(None)
+        self._first = len(self._objects)
+        self._whole = Hasher() if whole else None
 
-    def end(self, digest: str) -> None:
-        """Send what was taken since `begin`, all of it one file of this digest, which is then checked but once."""
-        if self._buffer:
+    def end(self) -> str:
+        """Return the digest of all that was taken since `begin`."""
+        if self._whole is None:
+            raise ValueError("nobody asked for a digest")
+        digest, self._whole = self._whole.digest(), None
+        if self._buffer and len(self._objects) == self._first:
             self._send(digest)
+        return digest
 
     def add(self, data: bytes) -> list[Place]:
         """Take bytes; return where they will lie."""
@@ -77,8 +91,12 @@ class Packing:
             places.append(Place(len(self._objects), len(self._buffer), len(part)))
             self._buffer += part
             position += len(part)
+            if self._whole is not None:
+                self._whole.update(part)
             if len(self._buffer) == OBJECT_BYTES:
-                self._send(None)
+                # So far the file and its first object are the same bytes: nobody hashes them twice
+                is_first = self._whole is not None and len(self._objects) == self._first
+                self._send(self._whole.digest() if self._whole is not None and is_first else None)
         return places
 
     def finish(self) -> None:
@@ -92,24 +110,27 @@ class Packing:
         digest, size = self._objects[place.number].result()
         return Piece(digest, size, place.offset, place.size_bytes)
 
-    def _send(self, expected: str | None) -> None:
+    def _send(self, digest: str | None) -> None:
         data = bytes(self._buffer)
         self._buffer.clear()
         # Memory is bounded: no more objects are held than can be on their way
         waiting = len(self._objects) - self._repository.workers
         if waiting >= 0:
             self._objects[waiting].result()
-        self._objects.append(self._pool.submit(self._store, data, expected))
+        self._objects.append(self._pool.submit(self._store, data, digest))
 
-    def _store(self, data: bytes, expected: str | None) -> tuple[str, int]:
+    def _store(self, data: bytes, digest: str | None) -> tuple[str, int]:
         store = self._repository.store
-        # A store that checks what is sent does so by the digest that it is told: no need to do the same before
-        trusted = expected is not None and store.capabilities.checks_uploads
-        digest = expected if expected is not None and trusted else "sha256:" + hashlib.sha256(data).hexdigest()
+        if digest is None:
+            digest = "sha256:" + hashlib.sha256(data).hexdigest()
         key = object_key(digest)
-        there = store.head(key) if len(data) >= _ASK_BYTES else None
+        there = None
+        if self._asking and len(data) >= _ASK_BYTES:
+            there = store.head(key)
+            # Objects arrive about in the order in which they are sent: behind one that did not, none did
+            self._asking = there is not None
         if there is None or there.size_bytes != len(data):
-            store.put(key, data, digest=digest)
+            store.put(key, data, digest=digest, checked=True)
             with self._lock:
                 self.sent_bytes += len(data)
         self._sent(len(data))
