@@ -91,6 +91,10 @@ class _Bar:
     def set(self, position: int) -> None:
         self._bar.update(position - self._bar.n)
 
+    def expect(self, total: int) -> None:
+        self._bar.total = total
+        self._bar.refresh()
+
     def note(self, text_: str) -> None:
         shown = text.escape(text_).replace("{", "{{").replace("}", "}}")
         self._bar.bar_format = "{desc} {percentage:3.0f}%|{bar:20}| {n:,.0f}/{total:,.0f}{unit} · " + shown
@@ -118,6 +122,9 @@ class _Lines:
         if now - self._told >= SECONDS_BETWEEN_LINES:
             self._told = now
             self._reporter.line(f"{self._label}: {self._amount(position)}{self._share()}{self._note}")
+
+    def expect(self, total: int) -> None:
+        self._total = total
 
     def note(self, text: str) -> None:
         self._note = f" · {text}" if text else ""

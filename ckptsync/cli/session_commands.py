@@ -11,7 +11,7 @@ from ..project.config import Project, RunConfig
 from ..sync import control, roundtrip
 from ..sync import restore as restoring
 from ..sync.fetch import fetch as fetch_outputs
-from ..sync.from_store import bring_missing, brought, missing
+from ..sync.from_store import bring_newer, brought, missing
 from ..sync.launch import LaunchOptions, plan
 from ..sync.ledgers import known_records
 from ..sync.lines import Lines
@@ -33,7 +33,7 @@ def launch(arguments: Namespace, output: Output) -> Answer:
     if arguments.dry_run:
         launch_plan = plan(project, run, options)
         if not options.fresh:
-            first = bring_missing(project, run, Reporter(output), dry_run=True)
+            first = bring_newer(project, run, Reporter(output), dry_run=True)
             notes = tuple(f"a launch first brings {brought(pulled)}, and goes on from there" for pulled in first)
             begun = {p.version.scenario: (p.version.stem, p.version.num_timesteps) for p in first}
             launch_plan = replace(

@@ -18,7 +18,7 @@ from ..runners.base import RemoteRunner, SessionHandle, SessionStatus
 from .catch_up import settle
 from .discovery import newest
 from .following import Follower
-from .from_store import bring_missing, brought
+from .from_store import bring_newer, brought
 from .launch import LaunchOptions
 from .ledgers import known_records
 from .lines import Lines
@@ -112,7 +112,7 @@ def collect(project: Project, run: RunConfig, runner: str | None = None, *, repo
     if caught.running is not None:
         return _running(project, caught.running, caught.status)
     home = caught.home
-    pulled = bring_missing(project, run, reporter)
+    pulled = bring_newer(project, run, reporter)
     if home is None:
         if caught.branch is not None:
             raise caught.branch

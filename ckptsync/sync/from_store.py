@@ -1,4 +1,7 @@
-"""Beginning from the store: in an empty clone, what its heads name is brought before anything is planned."""
+"""Beginning from the store: what its heads name and the training tree lacks is brought before anything is planned.
+
+An empty clone has nothing at all; one that others have left behind has something older.
+"""
 
 from __future__ import annotations
 
@@ -13,32 +16,33 @@ from .treework import head_in_file
 
 # What moves heads, by the ledger's words
 _CHANGES = ("restored", "undone", "pulled", "adopted", "fresh")
+# How long a store that fails is tried again where the tree has something to go on from
+_SECONDS = 3.0
 
 
 def missing(project: Project, run: RunConfig) -> tuple[str, ...]:
-    """Return the scenarios of which the training tree has nothing at all, where a store may know more.
-
-    Where the tree is empty because the last restore was taken back, it is meant to be empty.
-    """
-    if project.stores is None:
+    """Return the scenarios of which the training tree has nothing at all, where a store may know more."""
+    if project.stores is None or _was_taken_back(project, run):
         return ()
     tree = project.tree(run)
     stored = {found.scenario for found in sets.scan(tree.checkpoints)}
-    lacking = [name for name in run.scenario_names if name not in stored and head_in_file(tree, name) is None]
-    if not lacking:
-        return ()
-    entries = open_ledger(project).entries()
-    last = next((e.event for e in reversed(entries) if e.run == run.name and e.event in _CHANGES), None)
-    return () if last == "undone" else tuple(lacking)
+    return tuple(name for name in run.scenario_names if name not in stored and head_in_file(tree, name) is None)
 
 
-def bring_missing(
+def _was_taken_back(project: Project, run: RunConfig) -> bool:
+    """Whether the tree is behind because the last restore was undone: then it is meant to be."""
+    entries = reversed(open_ledger(project).entries())
+    return next((e.event for e in entries if e.run == run.name and e.event in _CHANGES), None) == "undone"
+
+
+def bring_newer(
     project: Project, run: RunConfig, reporter: Reporter, *, dry_run: bool = False
 ) -> tuple[PulledSet, ...]:
-    """Bring what the store has of the scenarios of which the training tree has nothing.
+    """Bring what the near store's heads name where that is newer than what is here.
 
-    A store without anything of the run is a first start, and a store that is not made yet is told of; one that cannot
-    be read is an error: nobody knows what a start from zero would leave behind.
+    A store without anything of the run is a first start, and a store that is not made yet is told of. One that cannot
+    be read is told of where there is something to go on from here; else it is an error, for nobody knows what a start
+    from zero would leave behind.
 
     Args:
         project: the project.
@@ -47,21 +51,24 @@ def bring_missing(
         dry_run: only look what there is.
 
     Raises:
-        CkptsyncError: as `pull`; nothing was changed.
+        CkptsyncError: as `pull`, where the tree has nothing of a scenario; nothing was changed.
     """
-    lacking = missing(project, run)
-    if not lacking:
+    if project.stores is None or _was_taken_back(project, run):
         return ()
+    lacking = missing(project, run)
     try:
-        report = pull(project, run, reporter, scenarios=lacking, dry_run=dry_run)
+        report = pull(project, run, reporter, patience_seconds=None if lacking else _SECONDS, dry_run=dry_run)
+        return tuple(item for item in report.scenarios if not item.behind)
     except NothingFoundError as error:
         if "has no checkpoint" not in error.message:
             reporter.warn(f"{error.message}: {error.hint}" if error.hint else error.message)
-        return ()
     except CkptsyncError as error:
-        error.hint = f"{error.hint or 'try again'}; '--fresh' begins from zero without it"
-        raise
-    return report.scenarios
+        if lacking:
+            error.hint = f"{error.hint or 'try again'}; '--fresh' begins from zero without it"
+            raise
+        hint = f" ({error.hint})" if error.hint else ""
+        reporter.warn(f"going on from what is here, for nobody knows what the store has: {error.message}{hint}")
+    return ()
 
 
 def brought(pulled: PulledSet) -> str:

@@ -6,7 +6,6 @@ moves last, and only forward, unless the store's head was rolled back.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,8 +94,8 @@ def pull(
     reporter: Reporter,
     *,
     url: str | None = None,
-    scenarios: Sequence[str] | None = None,
     mine: bool = False,
+    patience_seconds: float | None = None,
     dry_run: bool = False,
 ) -> PullReport:
     """Bring what the store's heads name into a run's training tree.
@@ -106,9 +105,9 @@ def pull(
         run: the run.
         reporter: receives progress.
         url: another store than the project's.
-        scenarios: only these.
         mine: nobody else can write into the store, so functions and pickles in its checkpoints are the user's own; so
             it is too where the configuration says that of the project's stores.
+        patience_seconds: how long a server that fails is tried again; None: the store's own time.
         dry_run: only say what would be brought.
 
     Raises:
@@ -120,8 +119,8 @@ def pull(
     """
     tree = project.tree(run)
     mine = mine or (url in (None, NEAR, FAR) and project.stores is not None and project.stores.mine)
-    with opened(project, url) as repository:
-        found = [read_head(repository, run.name, scenario) for scenario in scenarios or run.scenario_names]
+    with opened(project, url, patience_seconds=patience_seconds) as repository:
+        found = [read_head(repository, run.name, scenario) for scenario in run.scenario_names]
         store_heads = [head for head in found if head is not None]
         if not store_heads:
             raise NothingFoundError(

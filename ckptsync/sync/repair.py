@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core import fsio, sets
-from ..core.errors import CkptsyncError, ExitCode
+from ..core.errors import CorruptError, ExitCode, NothingFoundError
 from ..core.sets import SetState, StoredSet
 from ..project.config import Project
 from ..store.repository import (
@@ -108,8 +108,9 @@ def repair(
     with ExitStack() as stack:
         repository = stack.enter_context(opened(project, url))
         other = stack.enter_context(opened(project, other_url)) if other_url is not None else None
-        with reporter.progress("looking for damage", None, "objects") as meter:
-            found = sorted(scrub(repository, progress=lambda key: meter.advance(1)), key=_versions_first)
+        with reporter.progress("looking for damage", None) as meter:
+            looked = scrub(repository, begin=meter.expect, progress=lambda key, size: meter.advance(size))
+            found = sorted(looked, key=_versions_first)
         if not found:
             return RepairReport(repository.store.url, (), dry_run)
         pusher = stack.enter_context(pushing(repository)) if not dry_run else None
@@ -149,7 +150,7 @@ class _Mender:
         for source, read in readers:
             try:
                 data = read(digest, damage)
-            except CkptsyncError:
+            except (CorruptError, NothingFoundError):
                 continue
             if data is not None and "sha256:" + hashlib.sha256(data).hexdigest() == digest:
                 self._put(keys.object_key(digest), data)
@@ -179,7 +180,7 @@ class _Mender:
         if self._other is not None:
             try:
                 version = self._other.read(key)
-            except CkptsyncError:
+            except (CorruptError, NothingFoundError):
                 pass
             else:
                 self._put(key.key, version.serialise())
@@ -225,14 +226,14 @@ def _named(repository: Repository, key: str) -> VersionKey | None:
             return head.version if head is not None else None
         parts = keys.parse_tag(key)
         return read_tag(repository, *parts).version if parts is not None else None
-    except CkptsyncError:
+    except (CorruptError, NothingFoundError):
         return None
 
 
 def _is_sound(repository: Repository, version: VersionKey) -> bool:
     try:
         repository.read(version)
-    except CkptsyncError:
+    except (CorruptError, NothingFoundError):
         return False
     return True
 

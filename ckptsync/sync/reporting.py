@@ -18,6 +18,10 @@ class Meter(Protocol):
         """Go to a position, counted from the start."""
         ...
 
+    def expect(self, total: int) -> None:
+        """Tell where it ends, where that was not known when it began."""
+        ...
+
     def note(self, text: str) -> None:
         """Show this beside it from now on, in place of a guess at the time that is left; may hold foreign text."""
         ...
@@ -44,6 +48,9 @@ class _NoMeter:
         """Nobody looks."""
 
     def set(self, position: int) -> None:
+        """Nobody looks."""
+
+    def expect(self, total: int) -> None:
         """Nobody looks."""
 
     def note(self, text: str) -> None:

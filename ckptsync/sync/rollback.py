@@ -7,9 +7,10 @@ from enum import StrEnum
 from typing import Any
 
 from ..core import fsio, sets
+from ..core.errors import CorruptError
 from ..core.layout import TrainingTree
 from ..project.config import Project, RunConfig
-from ..store.repository import ROLLBACK, VersionKey, move_head, read_head
+from ..store.repository import ROLLBACK, VersionKey, move_head, read_head, set_head_anew
 from .standing_at import stand_at
 from .stores import opened
 from .treework import head_in_file, sealed
@@ -34,7 +35,7 @@ class RollbackReport:
         store: the store's URL.
         run: the run.
         version: what the head names now.
-        before: what it named before; None where there was no head.
+        before: what it named before; None where there was no head, or a damaged one.
         local: what became of the training tree; `missing`: it does not have the set.
         gave_way: stems of newer sets of the tree that went to the attic; in a dry run none is looked for.
         dry_run: nothing was changed.
@@ -94,10 +95,16 @@ def rollback(
     tree = project.tree(run)
     with opened(project, url) as repository:
         version = find_version(repository, run, word, scenario)
-        head = read_head(repository, run.name, version.scenario)
-        before = head.version if head is not None else None
-        if not dry_run and before != version:
-            move_head(repository, head, version, reason=ROLLBACK)
+        try:
+            head = read_head(repository, run.name, version.scenario)
+        except CorruptError:
+            before = None  # nobody knows what it was; the user says what it shall be
+            if not dry_run:
+                set_head_anew(repository, version, reason=ROLLBACK)
+        else:
+            before = head.version if head is not None else None
+            if not dry_run and before != version:
+                move_head(repository, head, version, reason=ROLLBACK)
         local, gave_way = _local(tree, version, dry_run)
         return RollbackReport(repository.store.url, run.name, version, before, local, gave_way, dry_run)
 

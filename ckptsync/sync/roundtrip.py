@@ -6,7 +6,7 @@ from ..core.errors import ExitCode, NothingFoundError
 from ..project.config import Project, RunConfig
 from ..project.lineage import unsettled
 from .catch_up import catch_up, running_elsewhere
-from .from_store import bring_missing
+from .from_store import bring_newer
 from .launch import LaunchOptions, fix, plan
 from .ledgers import known_records
 from .reporting import Reporter
@@ -58,9 +58,9 @@ def run(
 def launch_new(
     project: Project, run: RunConfig, options: LaunchOptions, manner: Manner, *, reporter: Reporter
 ) -> RoundTrip:
-    """Plan a session and start it; every other one of the run is settled. An empty tree begins from the store."""
+    """Plan a session and start it; every other one of the run is settled. What the store has newer comes first."""
     if not options.fresh:
-        bring_missing(project, run, reporter)
+        bring_newer(project, run, reporter)
     launch_plan = plan(project, run, options)
     for note in launch_plan.notes:
         reporter.warn(note)

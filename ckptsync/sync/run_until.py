@@ -15,7 +15,7 @@ from ..core.errors import CkptsyncError, ExitCode, LimitError, LockedError, Noth
 from ..core.session import ScenarioSpec
 from ..core.units import duration_text
 from ..project.config import Project, RunConfig
-from .from_store import bring_missing
+from .from_store import bring_newer
 from .launch import LaunchOptions
 from .ledgers import find_record
 from .outcome import Ending
@@ -120,7 +120,7 @@ def run_until(
     """
     project, run = aimed(project, run, limits.steps, options.runner or run.runner)
     if not options.fresh:
-        bring_missing(project, run, reporter)
+        bring_newer(project, run, reporter)
     began, begun_at = clock(), sum(head_steps(project, run).values())
     trips: list[RoundTrip] = []
     crashes = idle = 0

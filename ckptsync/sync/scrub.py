@@ -73,7 +73,7 @@ def scrub(
         NothingFoundError: the store holds no repository.
         CorruptError: what says that it is a repository is itself damaged.
     """
-    with opened(project, url) as repository, reporter.progress("scrubbing", None, "objects") as meter:
+    with opened(project, url) as repository, reporter.progress("scrubbing", None) as meter:
         mark = project.layout.state / "scrub" / f"{repository.id}-{part[0]}-{part[1]}"
         after = "" if structure else _read_mark(mark)
         if after:
@@ -81,15 +81,18 @@ def scrub(
         read: list[str] = []
         damage: list[Damage] = []
 
-        def progress(key: str) -> None:
+        def progress(key: str, size: int) -> None:
             read.append(key)
-            meter.advance(1)
+            meter.advance(size)
             if not damage and len(read) % _OBJECTS_BETWEEN_MARKS == 0:
                 fsio.make_folder(mark.parent)
                 fsio.write_bytes(mark, key.encode())
 
         # One by one: what is found stops the mark
-        for item in look(repository, read_bytes=not structure, after=after, part=part, progress=progress):
+        found = look(
+            repository, read_bytes=not structure, after=after, part=part, begin=meter.expect, progress=progress
+        )
+        for item in found:
             damage.append(item)
         if not structure:
             fsio.remove_file(mark)

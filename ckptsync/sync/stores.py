@@ -12,6 +12,7 @@ from ..core.layout import CONFIG_NAME
 from ..project.config import Project, RunConfig
 from ..project.tiers import FAR, NEAR
 from ..store import open_store
+from ..store.base import NoBucketError
 from ..store.repository import (
     Repository,
     VersionKey,
@@ -167,12 +168,15 @@ def init_store(project: Project | None, url: str | None = None, *, dry_run: bool
 
     Raises:
         ConfigError: no store is known, or its URL makes no sense.
+        NoBucketError: there is no such bucket.
     """
     store = open_store(store_url(project, url), base=project.root if project is not None else None)
     limits = store.capabilities.limits()
     try:
         try:
             found: Repository | None = open_repository(store)
+        except NoBucketError:
+            raise
         except NothingFoundError:
             found = None
         if found is None and dry_run:

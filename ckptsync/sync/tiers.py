@@ -28,7 +28,7 @@ from .stores import StoredVersion, opened, stored_versions
 SCHEMA = "ckptsync.tier/1"
 _MAX_STATE_BYTES = 16 << 20
 # How long a far store that says nothing is waited for at the end of a trip
-_FAR_SECONDS = 10.0
+_FAR_SECONDS = 3.0
 _ASK_SECONDS = 3.0
 # What a tier gets -> which reasons to keep a checkpoint count for it
 _REASONS = {

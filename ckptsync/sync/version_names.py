@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ..core import names
 from ..core.errors import NothingFoundError, UsageError
 from ..project.config import RunConfig
-from ..store.repository import Repository, VersionKey, list_tags, read_head
+from ..store.repository import Repository, Tag, VersionKey, read_head, read_tag
 
 HEAD, BEST = "head", "best"
 # As few digits of a digest tell versions apart
@@ -62,14 +62,21 @@ def check_tag(name: str) -> str:
     return names.check_scenario(name)
 
 
+def tag_named(repository: Repository, run: str, scenario: str, word: str) -> Tag | None:
+    """Return the tag that a word is the name of; None where it is none's. Raises CorruptError where it is damaged."""
+    try:
+        return read_tag(repository, run, scenario, check_tag(word))
+    except (NothingFoundError, UsageError):
+        return None
+
+
 def _meant(repository: Repository, run: str, scenario: str, word: str) -> Iterator[VersionKey]:
     if word == HEAD:
         head = read_head(repository, run, scenario)
         yield from [head.version] if head is not None else []
         return
-    tagged = [tag.version for tag in list_tags(repository, run, scenario) if tag.name == word]
-    if tagged:
-        yield from tagged
+    if (tagged := tag_named(repository, run, scenario, word)) is not None:
+        yield tagged.version
         return
     versions = list(repository.versions(run, scenario))
     if word == BEST:

@@ -16,7 +16,7 @@ from ckptsync.core.metrics import REWARD
 from ckptsync.project.config import Project
 from ckptsync.project.tiers import Tier, parse_store
 from ckptsync.store.repository import keys, list_tags
-from ckptsync.sync import inspect, overview, restore, roundtrip, run_until
+from ckptsync.sync import from_store, inspect, overview, restore, roundtrip, run_until
 from ckptsync.sync.dispatch import collect
 from ckptsync.sync.doctor import doctor
 from ckptsync.sync.launch import LaunchOptions, plan
@@ -227,6 +227,31 @@ def test_an_empty_clone_goes_on_from_the_store(stored) -> None:
     assert (held(stored.project)[-1], head(stored.project)) == (600, [600])
     (record,) = known_records(stored.project)
     assert (record.spec.generation, record.spec.heads["a"].num_timesteps) == (3, 400)
+
+
+def test_a_clone_that_was_left_behind_goes_on_from_the_store(stored) -> None:
+    trip(stored)
+    old = stored.project
+    stored.project = another(stored)
+    trip(stored)
+    stored.project = old
+    dry = from_store.bring_newer(old, stored.run, stored.told, dry_run=True)
+    assert [item.version.num_timesteps for item in dry] == [400]
+    stored.runner.folder = stored.runner.folder / "old"
+    result = trip(stored)
+    assert result.plan is not None
+    assert result.plan.resumes == {"a": ("a_checkpoint_400_steps", 400)}
+    assert (result.plan.spec.session, result.plan.spec.generation) == ("a/s0003", 3)
+
+
+def test_a_store_that_is_down_keeps_no_clone_that_has_something(stored) -> None:
+    trip(stored)
+    (stored.project.root.parent / "near" / keys.FORMAT_KEY).write_text("{}")
+    result = trip(stored)
+    assert result.plan is not None
+    assert result.plan.resumes == {"a": ("a_checkpoint_200_steps", 200)}
+    assert result.exit_code == 3
+    assert any("going on from what is here" in line for line in stored.told.warnings)
 
 
 def test_run_until_in_an_empty_clone_knows_what_is_reached(stored) -> None:
