@@ -123,9 +123,11 @@ def lives(process: int) -> bool:
 
 
 def test_a_sound_run_is_told_what_it_would_lose(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = make_project(tmp_path)
+    folder = make_project(tmp_path, config=CONFIG + '[store]\nurl = "store"\n')
+    assert app.main(["-C", str(folder), "init-store", "--quiet"]) == 0
     assert app.main(["-C", str(folder), "launch", "--quick", "--quiet"]) == 0
     before = everything(folder)
+    assert any(name.startswith("store/versions") for name in before)
     value = report(folder, capsys=capsys)
     assert (value["exit_code"], codes(value, "blocker", "warning")) == (0, [])
     first, second = value["sessions"]

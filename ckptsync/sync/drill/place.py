@@ -85,7 +85,8 @@ def throw_away(project: Project, run: RunConfig, terms: Terms) -> Iterator[tuple
 
 
 def _at(project: Project, folder: Path) -> Project:
-    return replace(project, root=folder, layout=ProjectLayout(folder, project.layout.results_name))
+    # Without the stores: nothing of a throw-away lineage is kept anywhere
+    return replace(project, root=folder, layout=ProjectLayout(folder, project.layout.results_name), stores=None)
 
 
 def _lay(project: Project, run: RunConfig, terms: Terms, folder: Path) -> RunConfig:
