@@ -17,6 +17,8 @@ _ALL = (
     "bench_saves",
     "bench_fetch",
     "bench_kaggle",
+    "bench_store",
+    "bench_store_many",
 )
 
 

@@ -11,10 +11,12 @@ from ..core.manifest import Manifest
 from ..core.sets import StoredSet
 from ..core.units import size_text
 from ..project.config import Project, RunConfig
-from ..store.repository import Repository, pushing
+from ..store.repository import Repository, VersionKey, pushing
 from .reporting import Reporter
 from .stores import opened
 
+# So many versions are asked for one by one; a list of all costs a request for each thousand that the store has
+_MOST_ASKED = 64
 PUSH_SCHEMA = "ckptsync.push/1"
 
 
@@ -114,7 +116,7 @@ def push_to(
     dry_run: bool = False,
 ) -> PushReport:
     """Push sealed sets that a repository lacks; see `push`."""
-    there = {key.digest for key in repository.versions(run.name)}
+    there = _present(repository, run.name, [manifest for _, manifest in candidates])
     wanted = [(stored, manifest) for stored, manifest in candidates if manifest.digest not in there]
     skipped = tuple(manifest.stem for _, manifest in candidates if manifest.digest in there)
     if dry_run:
@@ -122,6 +124,18 @@ def push_to(
     else:
         pushed = _send(repository, run, wanted, reporter)
     return PushReport(repository.store.url, run.name, pushed, skipped, dry_run)
+
+
+def _present(repository: Repository, run: str, manifests: list[Manifest]) -> set[str]:
+    """Return the digests of those manifests whose versions a repository has, however many others it has."""
+    if len(manifests) > _MOST_ASKED:
+        return {key.digest for key in repository.versions(run)}
+    from concurrent.futures import ThreadPoolExecutor
+
+    places = [VersionKey.of(run, manifest).key for manifest in manifests]
+    with ThreadPoolExecutor(repository.workers) as pool:
+        found = pool.map(repository.store.head, places)
+        return {manifest.digest for manifest, info in zip(manifests, found, strict=True) if info is not None}
 
 
 def pushable(project: Project, run: RunConfig) -> list[tuple[StoredSet, Manifest]]:
