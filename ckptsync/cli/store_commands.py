@@ -100,6 +100,7 @@ def scrub(arguments: Namespace, output: Output) -> Answer:
         looked = text.count(report.objects, "object")
         if report.damage:
             yield f"{text.count(len(report.damage), 'damaged thing')} in {report.store}; {looked} read"
+            yield session_text.next_line("ckptsync repair --dry-run")
         else:
             yield [text.good("no damage"), f" in {report.store}; {looked} read"]
 

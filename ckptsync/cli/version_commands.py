@@ -29,7 +29,9 @@ def tag(arguments: Namespace, output: Output) -> Answer:
 
     def lines() -> Iterator[Line]:
         would = "would be " if report.dry_run else ""
-        if report.removed:
+        if report.version is None:
+            yield f"{report.tag} {would}removed; it was damaged, so nobody knows what it named"
+        elif report.removed:
             yield [f"{report.tag} {would}removed from ", text.strong(report.version.stem)]
         else:
             yield [f"{report.tag} {would}on ", text.good(report.version.stem)]

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..core import names
-from ..core.errors import NothingFoundError, UsageError
+from ..core.errors import CorruptError, NothingFoundError, UsageError
 from ..project.config import Project, RunConfig
-from ..store.repository import Repository, Tag, VersionKey, list_tags, remove_tag, set_tag
+from ..store.repository import Repository, VersionKey, has_tag, read_tag, remove_tag, set_tag
 from .stores import opened
-from .version_names import check_tag, find_version
+from .version_names import check_tag, find_version, tag_named
 
 TAG_SCHEMA = "ckptsync.tag/1"
 
@@ -23,7 +23,8 @@ class TagReport:
         store: the store's URL.
         run: the run.
         tag: the name.
-        version: what it names now, or named before it was removed.
+        version: what it names now, or named before it was removed; None where it was damaged, so that nobody knows.
+        scenario: whose tag it is.
         before: what it named before, where that was another version.
         removed: it names nothing any more.
         dry_run: nothing was changed.
@@ -32,7 +33,8 @@ class TagReport:
     store: str
     run: str
     tag: str
-    version: VersionKey
+    version: VersionKey | None
+    scenario: str
     before: VersionKey | None = None
     removed: bool = False
     dry_run: bool = False
@@ -43,10 +45,10 @@ class TagReport:
             "schema": TAG_SCHEMA,
             "store": self.store,
             "run": self.run,
-            "scenario": self.version.scenario,
+            "scenario": self.scenario,
             "tag": self.tag,
-            "set": self.version.stem,
-            "digest": self.version.digest,
+            "set": self.version.stem if self.version is not None else None,
+            "digest": self.version.digest if self.version is not None else None,
             "before": self.before.digest if self.before is not None else None,
             "removed": self.removed,
             "dry_run": self.dry_run,
@@ -64,7 +66,7 @@ def tag(
     move: bool = False,
     dry_run: bool = False,
 ) -> TagReport:
-    """Give a version a name; nothing happens when it has it already.
+    """Give a version a name; nothing happens when it has it already. With `move` a damaged tag is made anew.
 
     Args:
         project: the project.
@@ -84,7 +86,7 @@ def tag(
     check_tag(name)
     with opened(project, url) as repository:
         version = find_version(repository, run, word, scenario)
-        before = next((t.version for t in _tags(repository, run, name, version.scenario)), None)
+        before, move = _before(repository, version, name, move)
         if before is not None and before != version and not move:
             raise UsageError(
                 f"the tag {names.printable(name)} is that of {before.stem} already",
@@ -92,9 +94,19 @@ def tag(
             )
         if not dry_run and before != version:
             set_tag(repository, version, name, move=move)
-        return TagReport(
-            repository.store.url, run.name, name, version, before if before != version else None, dry_run=dry_run
-        )
+        other = before if before != version else None
+        return TagReport(repository.store.url, run.name, name, version, version.scenario, other, dry_run=dry_run)
+
+
+def _before(repository: Repository, version: VersionKey, name: str, move: bool) -> tuple[VersionKey | None, bool]:
+    """Return what a tag names and whether it may be taken from there; a damaged one names nothing."""
+    try:
+        tagged = tag_named(repository, version.run, version.scenario, name)
+    except CorruptError:
+        if not move:
+            raise
+        return None, True
+    return (tagged.version if tagged is not None else None), move
 
 
 def untag(
@@ -113,22 +125,21 @@ def untag(
         UsageError: several scenarios have one.
         ConfigError: no store is known.
     """
+    check_tag(name)
     with opened(project, url) as repository:
-        found = _tags(repository, run, name, scenario)
+        lines = run.scenario_names if scenario is None else (scenario,)
+        found = [line for line in lines if has_tag(repository, run.name, line, name)]
         if not found:
             raise NothingFoundError(
                 f"{run.name} has no tag {names.printable(name)} in {repository.store.url}",
                 hint=f"ckptsync ls {run.name} --store",
             )
         if len(found) > 1:
-            several = ", ".join(t.version.scenario for t in found)
-            raise UsageError(f"{names.printable(name)} is a tag of {several}", hint="--scenario NAME")
-        version = found[0].version
+            raise UsageError(f"{names.printable(name)} is a tag of {', '.join(found)}", hint="--scenario NAME")
+        try:
+            version = read_tag(repository, run.name, found[0], name).version
+        except CorruptError:
+            version = None  # it can be taken away all the same
         if not dry_run:
-            remove_tag(repository, run.name, version.scenario, name)
-        return TagReport(repository.store.url, run.name, name, version, removed=True, dry_run=dry_run)
-
-
-def _tags(repository: Repository, run: RunConfig, name: str, scenario: str | None) -> list[Tag]:
-    scenarios = run.scenario_names if scenario is None else (scenario,)
-    return [t for line in scenarios for t in list_tags(repository, run.name, line) if t.name == name]
+            remove_tag(repository, run.name, found[0], name)
+        return TagReport(repository.store.url, run.name, name, version, found[0], removed=True, dry_run=dry_run)

@@ -11,6 +11,7 @@ from .refs import (
     ROLLBACK,
     StoreHead,
     Tag,
+    has_tag,
     leads,
     list_heads,
     list_tags,
@@ -18,6 +19,7 @@ from .refs import (
     read_head,
     read_tag,
     remove_tag,
+    set_head_anew,
     set_tag,
 )
 from .repository import Repository, create_repository, open_repository, probe_writing
@@ -40,6 +42,7 @@ __all__ = [
     "collecting",
     "copying",
     "create_repository",
+    "has_tag",
     "leads",
     "list_heads",
     "list_tags",
@@ -54,5 +57,6 @@ __all__ = [
     "read_tag",
     "remove_tag",
     "scrub",
+    "set_head_anew",
     "set_tag",
 ]

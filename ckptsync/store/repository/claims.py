@@ -17,10 +17,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from ...core.clock import now
-from ...core.errors import CkptsyncError, LockedError, NothingFoundError
+from ...core.errors import CkptsyncError, LockedError, NothingFoundError, ServiceError
 from ..base import ObjectInfo, PreconditionError, Store
-from . import documents
-from .keys import CLAIMS
+from . import documents, keys
 
 SCHEMA = "ckptsync.claim/1"
 # Who refers to versions and objects, and who removes them
@@ -32,6 +31,7 @@ _RENEWALS = 6
 # So much of a lease after a renewal it is certain that nobody takes the holder for dead
 _BELIEVED_SHARE = 0.5
 _MAX_CLAIM_BYTES = 1 << 16
+_UNFIT = "try again later; a store where it comes again cannot keep checkpoints"
 
 
 class Claim:
@@ -48,7 +48,8 @@ class Claim:
         self._believed_seconds = lease_seconds * _BELIEVED_SHARE
         self._written = 0.0
         self._version = ""
-        self.key = f"{CLAIMS}{kind}/{os.urandom(8).hex()}.json"
+        self.key = keys.claim_key(kind, os.urandom(8).hex())
+        self.kind = kind
         self._store = store
         self._what = what
         self._data = documents.serialise(SCHEMA, {"host": socket.gethostname(), "process": os.getpid(), "since": now()})
@@ -67,10 +68,18 @@ class Claim:
             raise self._lost()
 
     def write(self) -> float | None:
-        """Write it, or renew it; return when, by the store's clock."""
+        """Write it; return when, by the store's clock.
+
+        Raises:
+            ServiceError: the store says that it has, and has not.
+        """
         self._put(None)
         info = self._store.head(self.key)
-        return info.modified if info is not None else None
+        if info is None:
+            raise ServiceError(
+                f"{self._store.url} says that {self.key} is written, and it is not there", hint=_UNFIT, transient=False
+            )
+        return info.modified
 
     def renew(self) -> None:
         """Renew it while it is there. Raises LockedError as `confirm` does."""
@@ -140,7 +149,7 @@ def held(
 
 def living(store: Store, kinds: Sequence[str], at: float | None, lease_seconds: float) -> tuple[list[str], list[str]]:
     """Return the keys of the claims of some kinds that live and of those that are dead at a time of the store's clock."""
-    found = [info for kind in kinds for info in store.list(f"{CLAIMS}{kind}/")]
+    found = [info for kind in kinds for info in store.list(f"{keys.CLAIMS}{kind}/") if keys.is_claim(info.key)]
     alive = [info.key for info in found if _lives(info, at, lease_seconds)]
     return alive, [info.key for info in found if info.key not in alive]
 
@@ -164,6 +173,12 @@ def _acquire(
         try:
             at = claim.write()
             alive, dead = living(store, against, at, lease_seconds)
+            if claim.kind in against and claim.key not in (*alive, *dead):
+                raise ServiceError(
+                    f"{store.url} does not list {claim.key}, which was written a moment ago: so it may hide what others do",
+                    hint=_UNFIT,
+                    transient=False,
+                )
             others = [key for key in alive if key != claim.key]
             if not others:
                 for key in dead:
@@ -187,7 +202,7 @@ def _acquire(
 
 
 def _holder(store: Store, key: str) -> str:
-    kind = key.removeprefix(CLAIMS).rpartition("/")[0]
+    kind = key.removeprefix(keys.CLAIMS).rpartition("/")[0]
     try:
         data = store.read(key, limit=_MAX_CLAIM_BYTES).data
         said = documents.parse(data, SCHEMA, key, lambda value: (value["host"], value["process"], value["since"]))

@@ -22,7 +22,11 @@ def serialise(schema: str, value: Mapping[str, Any]) -> bytes:
     return selfdigest.serialise({**value, "schema": schema})
 
 
-def parse(data: bytes, schema: str, key: str, build: Callable[[dict[str, Any]], T]) -> T:
+_HINT = "'ckptsync scrub' looks for all that is damaged, 'ckptsync repair' puts it back"
+_NEWER = "update ckptsync, or use the one that wrote it"
+
+
+def parse(data: bytes, schema: str, key: str, build: Callable[[dict[str, Any]], T], *, hint: str = _HINT) -> T:
     """Read a document.
 
     Args:
@@ -30,6 +34,7 @@ def parse(data: bytes, schema: str, key: str, build: Callable[[dict[str, Any]], 
         schema: what it must be.
         key: where it lies, for the message.
         build: makes of its fields what they stand for; raises ValueError where they make no sense.
+        hint: what helps where it is damaged.
 
     Raises:
         CorruptError: it is damaged, of another form, or lies.
@@ -46,15 +51,11 @@ def parse(data: bytes, schema: str, key: str, build: Callable[[dict[str, Any]], 
             raise ValueError("it is not in the form that ckptsync writes")
         return build(body)
     except (ValueError, KeyError, TypeError) as error:
-        raise CorruptError(f"{names.printable(key)} in the store is damaged: {error}", hint=_HINT) from None
+        raise CorruptError(f"{names.printable(key)} in the store is damaged: {error}", hint=hint) from None
     except CkptsyncError as error:
         if isinstance(error, CorruptError) and error.hint == _NEWER:
             raise
-        raise CorruptError(f"{names.printable(key)} in the store is damaged: {error.message}", hint=_HINT) from None
-
-
-_HINT = "'ckptsync scrub' looks for all that is damaged"
-_NEWER = "update ckptsync, or use the one that wrote it"
+        raise CorruptError(f"{names.printable(key)} in the store is damaged: {error.message}", hint=hint) from None
 
 
 def _other_schema(key: str, expected: str, found: str) -> CorruptError:

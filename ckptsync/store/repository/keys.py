@@ -32,6 +32,8 @@ _NAME = re.compile(
     r"-(?P<digest>[0-9a-f]{64})\.json",
     re.ASCII,
 )
+_LIKE_VERSION = re.compile(r"-[0-9a-f]{64}\.json\Z", re.ASCII)
+_CLAIM = re.compile(r"claims/.+/[0-9a-f]{16}\.json", re.ASCII)
 _DIGITS = re.compile(rf"[0-9]{{{_GENERATION_DIGITS}}}", re.ASCII)
 
 
@@ -142,10 +144,10 @@ def head_key(run: str, scenario: str) -> str:
 
 def parse_head(key: str) -> tuple[str, str] | None:
     """Return the run and scenario of a head's key; None when it is none."""
-    parts = key.split("/")
-    if len(parts) != 3 or f"{parts[0]}/" != HEADS or not parts[2].endswith(_SUFFIX):
+    parts = key.removesuffix(_SUFFIX).split("/")
+    if len(parts) != 3 or not _are_names(parts[1:]) or head_key(parts[1], parts[2]) != key:
         return None
-    return parts[1], parts[2].removesuffix(_SUFFIX)
+    return parts[1], parts[2]
 
 
 def tag_key(run: str, scenario: str, tag: str) -> str:
@@ -160,10 +162,32 @@ def tags_prefix(run: str, scenario: str) -> str:
 
 def parse_tag(key: str) -> tuple[str, str, str] | None:
     """Return the run, the scenario and the name of a tag's key; None when it is none."""
-    parts = key.split("/")
-    if len(parts) != 4 or f"{parts[0]}/" != TAGS or not parts[3].endswith(_SUFFIX):
+    parts = key.removesuffix(_SUFFIX).split("/")
+    if len(parts) != 4 or not _are_names(parts[1:]) or tag_key(parts[1], parts[2], parts[3]) != key:
         return None
-    return parts[1], parts[2], parts[3].removesuffix(_SUFFIX)
+    return parts[1], parts[2], parts[3]
+
+
+def claim_key(kind: str, token: str) -> str:
+    """Where a claim of a kind lies."""
+    return f"{CLAIMS}{kind}/{token}{_SUFFIX}"
+
+
+def is_claim(key: str) -> bool:
+    """Whether a claim may lie there."""
+    return _CLAIM.fullmatch(key) is not None
+
+
+def looks_like_version(key: str) -> bool:
+    """Whether a key ends as those of versions do; one that is none all the same was changed."""
+    return key.startswith(VERSIONS) and _LIKE_VERSION.search(key) is not None
+
+
+def _are_names(parts: list[str]) -> bool:
+    try:
+        return all(names.check_scenario(part) == part for part in parts)
+    except CkptsyncError:
+        return False
 
 
 def check_lineage(lineage: str) -> str:

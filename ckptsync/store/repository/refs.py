@@ -81,7 +81,8 @@ def read_head(repository: Repository, run: str, scenario: str) -> StoreHead | No
             fields.text(value, "moved_at"),
         )
 
-    return replace(documents.parse(stored.data, HEAD_SCHEMA, key, build), seen=stored.version)
+    hint = f"'ckptsync repair --from URL' puts it back, 'ckptsync rollback VERSION --run {run}' sets it anew"
+    return replace(documents.parse(stored.data, HEAD_SCHEMA, key, build, hint=hint), seen=stored.version)
 
 
 def leads(head: StoreHead | None, order: tuple[str, int, int]) -> bool:
@@ -124,25 +125,7 @@ def move_head(repository: Repository, before: StoreHead | None, version: Version
 def move_to_present(repository: Repository, before: StoreHead | None, version: VersionKey, *, reason: str) -> StoreHead:
     """Move a head to a version that was written a moment ago; as `move_head` without looking whether it is there."""
     run, scenario = version.run, version.scenario
-    moved = StoreHead(
-        version,
-        before.sequence + 1 if before else 1,
-        _left(before, version, reason) if before else None,
-        reason,
-        now(),
-    )
-    data = documents.serialise(
-        HEAD_SCHEMA,
-        {
-            "version": version.key,
-            "sequence": moved.sequence,
-            "previous": moved.previous.key if moved.previous else None,
-            "reason": reason,
-            "moved_at": moved.moved_at,
-            # Two moves are never the same bytes, so that a version of the store's stands for one of them alone
-            "token": os.urandom(8).hex(),
-        },
-    )
+    moved, data = _moved_to(before, version, reason)
     key = keys.head_key(run, scenario)
     place = f"head/{run}/{scenario}"
     what = f"moving the head of {run}/{scenario}"
@@ -157,6 +140,41 @@ def move_to_present(repository: Repository, before: StoreHead | None, version: V
         except (PreconditionError, NothingFoundError):  # some servers call an object that is gone missing
             raise _moved(run, scenario) from None
     return replace(moved, seen=seen)
+
+
+def set_head_anew(repository: Repository, version: VersionKey, *, reason: str) -> StoreHead:
+    """Write a head in the place of one that is damaged: nobody can move that, and nobody knows what it was.
+
+    Raises:
+        NothingFoundError: there is no such version.
+    """
+    moved, data = _moved_to(None, version, reason)
+    with _kept(repository, version, "setting a head anew"):
+        seen = repository.store.put(keys.head_key(version.run, version.scenario), data)
+    return replace(moved, seen=seen)
+
+
+def _moved_to(before: StoreHead | None, version: VersionKey, reason: str) -> tuple[StoreHead, bytes]:
+    """Return the head behind a move, and its document."""
+    moved = StoreHead(
+        version,
+        before.sequence + 1 if before else 1,
+        _left(before, version, reason) if before else None,
+        reason,
+        now(),
+    )
+    return moved, documents.serialise(
+        HEAD_SCHEMA,
+        {
+            "version": version.key,
+            "sequence": moved.sequence,
+            "previous": moved.previous.key if moved.previous else None,
+            "reason": reason,
+            "moved_at": moved.moved_at,
+            # Two moves are never the same bytes, so that a version of the store's stands for one of them alone
+            "token": os.urandom(8).hex(),
+        },
+    )
 
 
 def _left(before: StoreHead, version: VersionKey, reason: str) -> VersionKey:
@@ -198,6 +216,11 @@ def remove_tag(repository: Repository, run: str, scenario: str, name: str) -> No
     repository.store.delete(keys.tag_key(run, scenario, name))
 
 
+def has_tag(repository: Repository, run: str, scenario: str, name: str) -> bool:
+    """Whether there is a tag of this name, sound or not."""
+    return repository.store.head(keys.tag_key(run, scenario, name)) is not None
+
+
 def list_tags(repository: Repository, run: str, scenario: str) -> list[Tag]:
     """Return the tags of a run's scenario. Raises CorruptError when one is damaged."""
     found = []
@@ -215,7 +238,8 @@ def read_tag(repository: Repository, run: str, scenario: str, name: str) -> Tag:
     def build(value: dict[str, Any]) -> Tag:
         return Tag(name, _version(fields.text(value, "version"), run, scenario), fields.text(value, "made_at"))
 
-    return documents.parse(data, TAG_SCHEMA, key, build)
+    hint = f"'ckptsync tag {name} VERSION --move --run {run}' sets it anew, with --remove it goes"
+    return documents.parse(data, TAG_SCHEMA, key, build, hint=hint)
 
 
 @contextmanager
@@ -224,7 +248,10 @@ def _kept(repository: Repository, version: VersionKey, what: str) -> Iterator[No
     store = repository.store
     with claims.held(store, claims.PUSH, (claims.COLLECT,), what=what, wait_seconds=_WAIT_SECONDS) as claim:
         if store.head(version.key) is None:
-            raise NothingFoundError(f"there is no version {version.key} in {store.url}")
+            raise NothingFoundError(
+                f"there is no version {version.key} in {store.url}",
+                hint=f"'ckptsync ls {version.run} --store' lists them, 'ckptsync scrub' looks for damage",
+            )
         claim.confirm()
         yield
 

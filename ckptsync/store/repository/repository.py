@@ -17,7 +17,7 @@ from typing import Any
 from ...core import fields
 from ...core.clock import now
 from ...core.errors import NothingFoundError, UsageError
-from ..base import PreconditionError, Store
+from ..base import NoBucketError, PreconditionError, Store
 from . import documents, keys
 from .keys import VersionKey
 from .versions import Version
@@ -72,9 +72,12 @@ def create_repository(store: Store) -> Repository:
 
     Raises:
         CorruptError: what is there is no repository, or of a newer form.
+        NoBucketError: there is no place for one; some servers would make a bucket of any name that is written to.
     """
     try:
         return open_repository(store)
+    except NoBucketError:
+        raise
     except NothingFoundError:
         pass
     conditional = store.capabilities.conditional_update and _keeps_conditions(store)
@@ -95,9 +98,9 @@ def open_repository(store: Store, *, workers: int = 8) -> Repository:
     """
     try:
         data = store.read(keys.FORMAT_KEY, limit=1 << 16).data
-    except NothingFoundError as error:
-        if "bucket" in error.message:
-            raise
+    except NoBucketError:
+        raise
+    except NothingFoundError:
         raise NothingFoundError(
             f"there is no repository in {store.url}", hint="'ckptsync init-store' makes one"
         ) from None

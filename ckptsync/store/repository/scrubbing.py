@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from itertools import islice, repeat
 
 from ...core import names
-from ...core.errors import CkptsyncError, NothingFoundError
-from ..base import ObjectInfo
+from ...core.errors import CorruptError, NothingFoundError
+from ..base import NoBucketError, ObjectInfo
 from . import keys
 from .refs import read_head, read_tag
 from .repository import Repository, open_repository
 
-Progress = Callable[[str], None]
+Progress = Callable[[str, int], None]
 
 
 @dataclass(frozen=True)
@@ -39,18 +39,24 @@ def scrub(
     read_bytes: bool = True,
     after: str = "",
     part: tuple[int, int] = (1, 1),
-    progress: Progress = lambda key: None,
+    begin: Callable[[int], None] = lambda size: None,
+    progress: Progress = lambda key, size: None,
 ) -> Iterator[Damage]:
     """Yield all damage of a repository.
 
-    What nobody refers to is no damage: a push that died may have left it.
+    What nobody refers to is no damage: a push that died may have left it. What has no name of ours is somebody else's.
+    A store that cannot be read is no damage either, but an error.
 
     Args:
         repository: the repository.
         read_bytes: read every object and compare it with its name; else look whether they are there, with their size.
         after: begin behind this object's key, to go on with a scrub that was cut short; structure is always looked at.
         part: of so many parts of the objects read this one: (2, 7) is the second of seven, always of the same objects.
-        progress: told the key of each object that has been looked at, in order.
+        begin: told once how many bytes will be read of what versions need.
+        progress: told the key of each object that has been looked at, in order, and how many of those bytes it has.
+
+    Raises:
+        CkptsyncError: the store cannot be read.
     """
     yield from _format(repository)
     users: dict[str, tuple[int, list[str]]] = {}
@@ -58,20 +64,24 @@ def scrub(
     for info in repository.store.list(keys.VERSIONS):
         key = keys.VersionKey.parse(info.key)
         if key is None:
-            yield Damage(info.key, "this is no key of a version")
+            if keys.looks_like_version(info.key):
+                yield Damage(info.key, "this is no key of a version")
             continue
         try:
             version = repository.read(key)
         except NothingFoundError:
             continue  # removed a moment ago
-        except CkptsyncError as error:
-            yield Damage(info.key, error.message, (info.key,))
+        except CorruptError as error:
+            yield Damage(info.key, _problem(error, info.key), (info.key,))
             continue
         present.add(info.key)
         for digest, size in version.objects().items():
             users.setdefault(digest, (size, []))[1].append(info.key)
     yield from _refs(repository, present)
-    yield from _objects(repository, users, _Reading(repository, after, part) if read_bytes else None, progress)
+    reading = _Reading(repository, after, part) if read_bytes else None
+    if reading is not None:
+        begin(sum(size for digest, (size, _) in users.items() if reading.wants(keys.object_key(digest), digest)))
+    yield from _objects(repository, users, reading, progress)
 
 
 def _format(repository: Repository) -> Iterator[Damage]:
@@ -79,8 +89,17 @@ def _format(repository: Repository) -> Iterator[Damage]:
         found = open_repository(repository.store)
         if found.id != repository.id:
             yield Damage(keys.FORMAT_KEY, "it is another repository's now")
-    except CkptsyncError as error:
-        yield Damage(keys.FORMAT_KEY, error.message)
+    except CorruptError as error:
+        yield Damage(keys.FORMAT_KEY, _problem(error, keys.FORMAT_KEY))
+    except NoBucketError:
+        raise
+    except NothingFoundError:
+        yield Damage(keys.FORMAT_KEY, "it is not there")
+
+
+def _problem(error: CorruptError, key: str) -> str:
+    """Return what is wrong without the key, which stands beside it."""
+    return error.message.removeprefix(f"{names.printable(key)} in the store is ").removeprefix("damaged: ")
 
 
 def _refs(repository: Repository, present: set[str]) -> Iterator[Damage]:
@@ -90,8 +109,10 @@ def _refs(repository: Repository, present: set[str]) -> Iterator[Damage]:
     for key, read in named:
         try:
             version = read()
-        except CkptsyncError as error:
-            yield Damage(key, error.message)
+        except NothingFoundError:
+            continue  # taken away a moment ago
+        except CorruptError as error:
+            yield Damage(key, _problem(error, key))
             continue
         if version is not None and version.key not in present:
             yield Damage(key, "the version that it names is gone or damaged")
@@ -130,7 +151,7 @@ def _objects(
                 if problem:
                     yield Damage(info.key, problem, tuple(versions))
                 if reading is not None and reading.wants(info.key, digest):
-                    progress(info.key)
+                    progress(info.key, expected or 0)
     for digest, (_size, versions) in missing.items():
         left = tuple(key for key in versions if repository.store.head(key) is not None)  # others may be removing
         if left:

@@ -118,9 +118,9 @@ def test_scrub_says_which_versions_suffer(repository: Repository, version: Versi
 @pytest.mark.usefixtures("version")
 def test_scrub_goes_on_where_it_stopped(repository: Repository) -> None:
     seen: list[str] = []
-    list(scrub(repository, progress=seen.append))
+    list(scrub(repository, progress=lambda key, size: seen.append(key)))
     rest: list[str] = []
-    list(scrub(repository, after=seen[1], progress=rest.append))
+    list(scrub(repository, after=seen[1], progress=lambda key, size: rest.append(key)))
     assert rest == seen[2:]
 
 

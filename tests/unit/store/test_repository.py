@@ -268,7 +268,7 @@ def test_nothing_gets_a_name_while_somebody_removes(
 
 
 def test_claims_of_the_dead_do_not_last(repository: Repository, tree: Path) -> None:
-    repository.store.put("claims/push/0123.json", b"left by a process that was killed")
+    repository.store.put("claims/push/0123456789abcdef.json", b"left by a process that was killed")
     with pytest.raises(LockedError, match="somebody is at work"), collecting(repository):
         pass
     with collecting(repository, lease_seconds=-3_600):
@@ -307,13 +307,13 @@ def test_who_waits_goes_on_when_the_other_has_ended(repository: Repository) -> N
     def sleep(seconds: float) -> None:
         slept.append(seconds)
         if len(slept) == 3:
-            store.delete("claims/collect/0123.json")
+            store.delete("claims/collect/0123456789abcdef.json")
 
-    store.put("claims/collect/0123.json", b"somebody's")
+    store.put("claims/collect/0123456789abcdef.json", b"somebody's")
     with claims.held(store, "push", ("collect",), what="the push", wait_seconds=60, sleep=sleep):
         assert len(list(store.list("claims/push/"))) == 1
     assert len(slept) == 3
-    store.put("claims/collect/0123.json", b"somebody's")
+    store.put("claims/collect/0123456789abcdef.json", b"somebody's")
     slept[:] = [0.0] * 3
     with (
         pytest.raises(LockedError, match="has to wait"),
