@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import http.client
-import random
 import secrets
 import ssl
 import time
@@ -21,6 +20,7 @@ from urllib.parse import unquote, urlsplit
 
 from . import fsio, jsonio, names
 from .errors import CkptsyncError, ConfigError, LimitError, ServiceError
+from .patience import Failures, Patience
 
 GRANT_NAME = "ckptsync-live.json"
 GRANT_SCHEMA = "ckptsync.upload-grant/1"
@@ -29,7 +29,7 @@ MAX_GRANT_BYTES = 64 << 10
 SEALED_SUFFIX = ".sealed"
 
 _SILENT_SECONDS = 30.0
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 15.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.75, 15.0
 _MOST_ATTEMPTS = 6
 _MARK_BYTES = 64
 _MOST_ANSWER_BYTES = 64 << 10
@@ -140,7 +140,8 @@ def upload(
     if place.scheme == "file":
         _write(Path(unquote(place.path), name), source)
         return size
-    for attempt in range(1, _MOST_ATTEMPTS + 1):
+    failures = Failures(Patience(float("inf"), _FIRST_PAUSE, _LONGEST_PAUSE, clock=clock))
+    while True:
         try:
             left = deadline() - clock()
             if left <= 0:
@@ -148,12 +149,10 @@ def upload(
             _post(grant.target, name, source, size, min(left, _SILENT_SECONDS))
             return size
         except ServiceError as error:
-            longest = min(_FIRST_PAUSE * 2 ** (attempt - 1), _LONGEST_PAUSE)
-            wait = error.retry_after or longest * random.uniform(0.5, 1.0)  # noqa: S311  # no secret
-            if not error.transient or attempt == _MOST_ATTEMPTS or clock() + wait >= deadline():
+            wait = failures.pause_after(error)
+            if failures.count == _MOST_ATTEMPTS or clock() + wait >= deadline():
                 raise
             pause(wait)
-    raise AssertionError("the last attempt returns or raises")
 
 
 def _size(path: Path) -> int:

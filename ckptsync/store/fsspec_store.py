@@ -22,9 +22,10 @@ from ..core.errors import (
     ServiceError,
     storage_error,
 )
+from ..core.patience import Patience
 from . import base, walking
+from .asking import PATIENCE, ask
 from .base import Capabilities, ObjectInfo, Stored
-from .retrying import Retrying
 
 _CHUNK = 8 << 20
 # Of these an object is there whole or not at all; elsewhere a file grows while it is written
@@ -43,13 +44,13 @@ class FsspecStore:
     Args:
         url: as fsspec takes it, without secrets.
         options: for the file system.
-        retrying: how often and how long to try again.
+        patience: how long a server that fails is asked again.
 
     Raises:
         ConfigError: fsspec or the package for this protocol is not installed, or nobody knows the protocol.
     """
 
-    def __init__(self, url: str, options: Mapping[str, str] | None = None, *, retrying: Retrying | None = None) -> None:
+    def __init__(self, url: str, options: Mapping[str, str] | None = None, *, patience: Patience = PATIENCE) -> None:
         self.url = url
         protocol = url.partition(":")[0].casefold()
         self._renames = protocol in _RENAMING
@@ -59,7 +60,7 @@ class FsspecStore:
             checks_uploads=False,
             whole_or_nothing=self._renames or protocol in _OBJECT_STORES,
         )
-        self._retrying = retrying or Retrying()
+        self._patience = patience
         self._fs, self._root = _open(url, dict(options or {}))
 
     def put(
@@ -158,7 +159,7 @@ class FsspecStore:
                 yield walking.Entry(name, False, int(info["size"] or 0), _modified(info))
 
     def _call(self, action: str, function: Callable[[], T]) -> T:
-        return self._retrying.call(function, lambda error: _translated(error, action, self.url))
+        return ask(self._patience, function, lambda error: _translated(error, action, self.url))
 
 
 def _open(url: str, options: dict[str, str]) -> tuple[Any, str]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from ..core import names
 from ..core.errors import ConfigError
+from .asking import PATIENCE
 from .base import Store
-from .retrying import Retrying
 
 _HINT = "give secrets in the environment (AWS_*, the variables of the service), never in a URL"
 
@@ -37,17 +38,17 @@ def open_store(url: str, *, base: Path | None = None, patience_seconds: float | 
             raise ConfigError(f"{url} names another machine: mount its folder, or use sftp://")
         path = Path(parts.path if parts.scheme else url).expanduser()
         return FolderStore(((base or Path.cwd()) / path).resolve())
-    retrying = Retrying(deadline_seconds=patience_seconds) if patience_seconds is not None else None
+    patience = PATIENCE if patience_seconds is None else replace(PATIENCE, seconds=patience_seconds)
     if parts.scheme == "s3":
         from .s3 import S3Store
 
         prefix = parts.path.strip("/")
         if not parts.netloc:
             raise ConfigError(f"{names.printable(url)} names no bucket", hint="s3://bucket/prefix")
-        return S3Store(parts.netloc, f"{prefix}/" if prefix else "", options, retrying=retrying)
+        return S3Store(parts.netloc, f"{prefix}/" if prefix else "", options, patience=patience)
     from .fsspec_store import FsspecStore
 
-    return FsspecStore(parts._replace(query="").geturl(), options, retrying=retrying)
+    return FsspecStore(parts._replace(query="").geturl(), options, patience=patience)
 
 
 def _checked(url: str) -> SplitResult:

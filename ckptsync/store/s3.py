@@ -14,10 +14,11 @@ from contextlib import closing
 from typing import Any, TypeVar
 
 from ..core.errors import ConfigError, CorruptError, NothingFoundError, ServiceError
+from ..core.patience import Failures, Patience
 from ..core.uploading import Target
 from . import base, s3_errors
+from .asking import PATIENCE, ask
 from .base import Capabilities, ObjectInfo, PreconditionError, Stored
-from .retrying import Retrying
 
 MAX_CONNECTIONS = 16
 _CONNECT_SECONDS, _READ_SECONDS = 10, 30
@@ -35,7 +36,7 @@ class S3Store:
         bucket: its name.
         prefix: empty, or with a `/` at its end.
         options: `endpoint`, `region`, `profile`; the rest is boto3's own configuration (AWS_*, ~/.aws).
-        retrying: how often and how long to try again.
+        patience: how long a server that fails is asked again.
         read_seconds: how long the server may say nothing.
 
     Raises:
@@ -52,13 +53,13 @@ class S3Store:
         prefix: str = "",
         options: Mapping[str, str] | None = None,
         *,
-        retrying: Retrying | None = None,
+        patience: Patience = PATIENCE,
         read_seconds: float = _READ_SECONDS,
     ) -> None:
         self.url = f"s3://{bucket}/{prefix}"
         self._bucket = bucket
         self._prefix = base.check_prefix(prefix)
-        self._retrying = retrying or Retrying()
+        self._patience = patience
         self._client = self._connect(dict(options or {}), read_seconds)
         self._bucket_is_there = False
 
@@ -120,7 +121,7 @@ class S3Store:
         """Stream an object's bytes; see `Store`."""
         end = None if size is None else offset + size
         version: str | None = None
-        pauses = self._retrying.pauses()
+        failures = Failures(self._patience)
         while end is None or offset < end:
             try:
                 answer = self._open(key, offset, end, version)
@@ -131,12 +132,10 @@ class S3Store:
                     for chunk in body.iter_chunks(_CHUNK):
                         offset += len(chunk)
                         yield chunk
-                        pauses = self._retrying.pauses()  # it goes on: the deadline is for standing still
+                        failures.heard()
                 return
-            except Exception as error:
-                translated = self._translated(error, f"read {key}")
-                if not pauses.after(translated):
-                    raise translated from error
+            except Exception as error:  # noqa: BLE001  # translated, it is raised where it is not borne
+                failures.wait(self._translated(error, f"read {key}"))
 
     def head(self, key: str) -> ObjectInfo | None:
         """Say what an object is; see `Store`."""
@@ -245,7 +244,7 @@ class S3Store:
         return {"Bucket": self._bucket, "Key": self._prefix + base.check_key(key)}
 
     def _call(self, action: str, function: Callable[[], T]) -> T:
-        answer = self._retrying.call(function, lambda error: self._translated(error, action))
+        answer = ask(self._patience, function, lambda error: self._translated(error, action))
         self._bucket_is_there = True
         return answer
 

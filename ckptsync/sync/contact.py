@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..core.errors import ConfigError
+from ..core.patience import Failures, Patience
 from ..project import values
 from ..project.config import Project
-from .patience import Patience
 
 _PARSERS: Mapping[str, values.Parser] = {
     "poll_first": values.duration,
@@ -52,9 +52,10 @@ class Contact:
 
     def bearing(
         self, seconds: float, *, sleep: Callable[[float], object], clock: Callable[[], float] = time.monotonic
-    ) -> Patience:
-        """Return patience for so many seconds, with pauses as between two looks."""
-        return Patience(seconds, first=self.poll_first / 2, longest=self.poll_longest, sleep=sleep, clock=clock)
+    ) -> Failures:
+        """Begin to bear failures, so many seconds without a sign of life, with pauses as between two looks."""
+        first, longest = self.poll_first / 2, self.poll_longest
+        return Failures(Patience(seconds, first, longest, from_start=True, sleep=sleep, clock=clock))
 
 
 # On this machine a look costs nothing, and two files at once keep the disk and the hashing busy

@@ -16,6 +16,7 @@ from typing import Any
 from ..core import fsio, names
 from ..core.errors import NothingFoundError, StorageError
 from ..core.layout import EVENTS_NAME, SESSION_INFO_NAME, TrainingTree
+from ..core.patience import Failures
 from ..core.units import size_text
 from ..project.config import Project
 from ..project.lineage import SessionRecord
@@ -26,7 +27,6 @@ from .events import import_events
 from .inbox import Inbox
 from .ledgers import find_record, known_records
 from .listing import checked_outputs
-from .patience import Patience
 from .promised import Lack, lacking
 from .receiving import Receiver
 from .reporting import Reporter, shown_path
@@ -101,14 +101,14 @@ def fetch(
     record = find_record(project, session)
     runner, handle = runner_for(project, record.runner, record.run), handle_of(record)
     contact = contact_of(project, record.runner, record.run)
-    patience = contact.bearing(contact.fetch_patience, sleep=sleep)
+    failures = contact.bearing(contact.fetch_patience, sleep=sleep)
     if record.state is None and not dry_run:  # the state first: what comes after the end is whole
-        status = patience.ask(lambda: runner.status(handle))
+        status = failures.call(lambda: runner.status(handle))
         if status.state.finished:
             note_end(project, record, status)
             record = find_record(project, session)
     selection = Selection(only, record.spec.tree)
-    trip = _Fetch(project, record, runner, handle, contact, patience, selection, reporter, sleep)
+    trip = _Fetch(project, record, runner, handle, contact, failures, selection, reporter, sleep)
     if dry_run:
         return trip.foresee()
     with fsio.locked(trip.place / "fetch.lock", what=f"the download of {session}"):
@@ -124,7 +124,7 @@ class _Fetch:
     runner: Runner
     handle: SessionHandle
     contact: Contact
-    patience: Patience
+    failures: Failures
     selection: Selection
     reporter: Reporter
     sleep: Callable[[float], object]
@@ -188,7 +188,7 @@ class _Fetch:
         return OutputSet(self.record.session, self.folder, tuple(sorted(chosen)), skipped, self.received_bytes)
 
     def _list(self) -> list[OutputFile]:
-        files = checked_outputs(self.patience.ask(lambda: self.runner.outputs(self.handle)))
+        files = checked_outputs(self.failures.call(lambda: self.runner.outputs(self.handle)))
         if self.ended and all(file.path != SESSION_INFO_NAME for file in files):
             files = checked_outputs([*files, *self.inbox.beside(files)])
         if not files and not (self.remote and self.ended):
@@ -241,7 +241,7 @@ class _Fetch:
                 self.downloads,
                 ended=self.ended,
                 at_once=self.contact.fetch_at_once,
-                patience=self.patience,
+                failures=self.failures,
                 meter=meter,
             )
             received = receiver.receive(wanted)

@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable, Iterator
 
 from ..core.errors import CkptsyncError, ServiceError
+from ..core.patience import Failures
 from ..runners.base import Runner, SessionHandle, SessionState, SessionStatus
 from .contact import Contact
 from .following import Follower
-from .patience import Patience
 from .reporting import Reporter
 
 _GROWTH = 1.3
@@ -48,8 +48,8 @@ def watch(
     Raises:
         CkptsyncError: the runner refuses to answer, or patience is at its end.
     """
-    patience = contact.bearing(contact.wait_patience, sleep=sleep, clock=clock)
-    pauses, trouble = _Pauses(contact), _Trouble(reporter, patience)
+    failures = contact.bearing(contact.wait_patience, sleep=sleep, clock=clock)
+    pauses, trouble = _Pauses(contact), _Trouble(reporter, failures)
     last: SessionState | None = None
     try:
         while True:
@@ -136,19 +136,17 @@ class _Pauses:
 class _Trouble:
     """Tells of failures that may pass: once, then less and less often."""
 
-    def __init__(self, reporter: Reporter, patience: Patience) -> None:
+    def __init__(self, reporter: Reporter, failures: Failures) -> None:
         self._reporter = reporter
-        self._patience = patience
-        self._failures = 0
+        self._failures = failures
         self._tell_at = 0.0
         self._interval = _TELL_AGAIN_SECONDS
 
     def met(self, error: CkptsyncError) -> float:
         """Return how long to wait after a failure. Raises it when it is final."""
-        self._failures += 1
-        pause = self._patience.pause_after(error, self._failures)
-        silent = self._patience.silent_seconds
-        if self._failures == 1:
+        pause = self._failures.pause_after(error)
+        silent = self._failures.silent_seconds
+        if self._failures.count == 1:
             self._reporter.warn(f"{error.message}; asking again")
         elif silent >= self._tell_at:
             self._reporter.warn(f"nothing for {_span(silent)}, asking again: {error.message}")
@@ -160,10 +158,10 @@ class _Trouble:
 
     def over(self) -> None:
         """Take notice of an answer."""
-        if self._failures > 1:
-            self._reporter.line(f"answered again after {_span(self._patience.silent_seconds)}")
-        self._patience.heard()
-        self._failures, self._tell_at, self._interval = 0, 0.0, _TELL_AGAIN_SECONDS
+        if self._failures.count > 1:
+            self._reporter.line(f"answered again after {_span(self._failures.silent_seconds)}")
+        self._failures.heard()
+        self._tell_at, self._interval = 0.0, _TELL_AGAIN_SECONDS
 
 
 def _span(seconds: float) -> str:

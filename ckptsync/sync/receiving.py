@@ -17,10 +17,10 @@ from typing import Protocol
 
 from ..core import fsio, names
 from ..core.errors import CkptsyncError, CorruptError, NothingFoundError, ServiceError, UnsafePathError
+from ..core.patience import Failures
 from ..runners.base import OutputFile, SessionHandle
 from .downloads import Downloads, Written
 from .listing import MAX_FILE_BYTES
-from .patience import Patience
 from .reporting import Meter
 
 _AGAIN = "run 'ckptsync fetch' again"
@@ -72,7 +72,7 @@ class Receiver:
         ended: whether the session has ended. Else its files may change at any moment, so nothing that was cut short
             is taken up, and a file that is gone is no fault.
         at_once: how many at the same time.
-        patience: with the runner.
+        failures: of the runner, whatever it is asked for.
         meter: is told of every byte.
         pause: waits after a failure; receives seconds.
     """
@@ -86,7 +86,7 @@ class Receiver:
         *,
         ended: bool,
         at_once: int,
-        patience: Patience,
+        failures: Failures,
         meter: Meter,
         pause: Callable[[float], object] | None = None,
     ) -> None:
@@ -96,7 +96,7 @@ class Receiver:
         self._downloads = downloads
         self._ended = ended
         self._at_once = at_once
-        self._patience = patience
+        self._failures = failures
         self._meter = meter
         self._stop = threading.Event()
         self._pause = pause or self._stop.wait
@@ -174,33 +174,32 @@ class Receiver:
     def _read(self, file: OutputFile, offset: int) -> Iterator[bytes]:
         """Stream a file's bytes from an offset on, going on behind every failure that may pass."""
         size = file.size_bytes if self._ended else None
-        failures = short = 0
+        failures, short = self._failures.beside(), 0
         self._count(offset)
         while not (offset and offset == size):
             try:
                 for chunk in self._source.read_output(self._handle, file, offset):
                     if self._stop.is_set():
                         raise _Stopped
-                    failures = short = 0
-                    self._patience.heard()
+                    short = 0
+                    failures.heard()
                     offset += len(chunk)
                     self._count(len(chunk))
                     yield chunk
                 if size is None or offset >= size:
                     return
                 short += 1
-                self._patience.heard()
+                self._failures.heard()  # it answers; this file's row goes on
                 raise ServiceError(f"{names.printable(file.path)} came with {offset} of {size} bytes")
             except NothingFoundError as error:
                 raise CorruptError(error.message, hint=_AGAIN) if self._ended else error from None
             except ServiceError as error:
-                failures += 1
                 if short >= _MOST_SHORT_ANSWERS:
                     raise CorruptError(error.message, hint=_AGAIN) from None
-                others_come = self._patience.silent_seconds < _OTHERS_SECONDS
-                if not self._ended or (failures >= _MOST_ATTEMPTS and others_come):
+                others_come = failures.silent_seconds < _OTHERS_SECONDS
+                if not self._ended or (failures.count + 1 >= _MOST_ATTEMPTS and others_come):
                     raise ServiceError(error.message, hint=error.hint or _AGAIN, transient=False) from error
-                self._pause(self._patience.pause_after(error, failures))
+                self._pause(failures.pause_after(error))
                 if self._stop.is_set():
                     raise _Stopped from None
 

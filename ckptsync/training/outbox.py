@@ -16,6 +16,7 @@ from types import TracebackType
 from ..core import fsio, names
 from ..core.errors import CkptsyncError, NothingFoundError
 from ..core.manifest import MAX_MANIFEST_BYTES, FileEntry, Manifest
+from ..core.patience import growing
 from ..core.session import DEFAULT_INPUT, INPUT_VARIABLE, EventLog, SessionSpec
 from ..core.uploading import GRANT_NAME, MAX_GRANT_BYTES, SEALED_SUFFIX, UploadGrant, upload
 from .log import log
@@ -174,7 +175,7 @@ class Outbox:
         with self._changed:
             self._newest.setdefault(manifest.scenario, manifest)
             if self._until is None and not self._refused:
-                self._changed.wait(min(_FIRST_PAUSE * 2 ** (self._row - 1), _LONGEST_PAUSE))
+                self._changed.wait(growing(self._row, _FIRST_PAUSE, _LONGEST_PAUSE))
             elif self._until is not None:
                 self._refused = True  # there is no time for another attempt
 

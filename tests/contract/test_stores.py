@@ -12,20 +12,21 @@ from support import weed
 from support.largesets import write_large_set
 
 from ckptsync.core.errors import CkptsyncError, CorruptError, CredentialsError, NothingFoundError, ServiceError
+from ckptsync.core.patience import Patience
 from ckptsync.core.uploading import Target, UploadGrant, upload
 from ckptsync.store import s3
+from ckptsync.store.asking import PATIENCE
 from ckptsync.store.base import GrantingStore, Store
 from ckptsync.store.folder import FolderStore
 from ckptsync.store.fsspec_store import FsspecStore
 from ckptsync.store.opening import open_store
 from ckptsync.store.repository import create_repository, pull_set, push_set
-from ckptsync.store.retrying import Retrying
 from ckptsync.store.s3 import S3Store
 from ckptsync.testing.faulty_proxy import Fault, FaultyProxy, Kind
 from ckptsync.testing.store_contracts import StoreContract, payload
 
 _NUMBERS = count()
-QUICK = Retrying(deadline_seconds=20, first_seconds=0.001, longest_seconds=0.01)
+QUICK = replace(PATIENCE, seconds=20, first_pause=0.002, longest_pause=0.02)
 
 
 class TestFolder(StoreContract):
@@ -50,11 +51,11 @@ class TestFolder(StoreContract):
 class TestFsspecMemory(StoreContract):
     @pytest.fixture
     def store(self) -> Store:
-        return FsspecStore(f"memory://contract-{next(_NUMBERS)}/prefix", retrying=QUICK)
+        return FsspecStore(f"memory://contract-{next(_NUMBERS)}/prefix", patience=QUICK)
 
     @pytest.fixture
     def other(self, store: Store) -> Store:
-        return FsspecStore(store.url, retrying=QUICK)
+        return FsspecStore(store.url, patience=QUICK)
 
 
 class TestFsspecFiles(StoreContract):
@@ -62,11 +63,11 @@ class TestFsspecFiles(StoreContract):
 
     @pytest.fixture
     def store(self, fast_folder: Path) -> Store:
-        return FsspecStore(f"local://{fast_folder}/store", retrying=QUICK)
+        return FsspecStore(f"local://{fast_folder}/store", patience=QUICK)
 
     @pytest.fixture
     def other(self, store: Store) -> Store:
-        return FsspecStore(store.url, retrying=QUICK)
+        return FsspecStore(store.url, patience=QUICK)
 
 
 @pytest.fixture(scope="session")
@@ -86,7 +87,7 @@ def credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def s3_store(endpoint: str, prefix: str, *, bucket: str = weed.BUCKET, read_seconds: float = 30) -> S3Store:
     options = {"endpoint": endpoint, "region": "us-east-1"}
-    return S3Store(bucket, f"{prefix}/", options, retrying=QUICK, read_seconds=read_seconds)
+    return S3Store(bucket, f"{prefix}/", options, patience=QUICK, read_seconds=read_seconds)
 
 
 @pytest.mark.slow  # a real server, and half a second for every client
@@ -167,9 +168,7 @@ class TestS3(StoreContract):
             s3_store(server.endpoint, "x").head("a")
 
     def test_a_server_that_is_not_there_is_told(self) -> None:
-        store = S3Store(
-            "b", "", {"endpoint": "http://127.0.0.1:9", "region": "us-east-1"}, retrying=Retrying(deadline_seconds=0)
-        )
+        store = S3Store("b", "", {"endpoint": "http://127.0.0.1:9", "region": "us-east-1"}, patience=Patience(0.0))
         with pytest.raises(ServiceError) as raised:
             store.head("a")
         assert raised.value.transient
@@ -260,8 +259,8 @@ class TestS3ThroughAFaultyProxy:
             clock[0] += seconds
 
         proxy.next(*[Fault("status", status=503, retry_after=7)] * 50)
-        rules = Retrying(deadline_seconds=60, sleep=sleep, clock=lambda: clock[0])
-        store = S3Store(weed.BUCKET, "x/", {"endpoint": proxy.url, "region": "us-east-1"}, retrying=rules)
+        patience = replace(PATIENCE, seconds=60, sleep=sleep, clock=lambda: clock[0])
+        store = S3Store(weed.BUCKET, "x/", {"endpoint": proxy.url, "region": "us-east-1"}, patience=patience)
         with pytest.raises(ServiceError):
             store.head("a")
         assert sum(waited) <= 60

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from ckptsync.core import jsonio
+from ckptsync.core.patience import Patience
 from ckptsync.core.session import ScenarioSpec, SessionSpec
 from ckptsync.runners.base import Submission
 from ckptsync.runners.kaggle.client import KaggleClient
-from ckptsync.runners.kaggle.retry import Patience
 from ckptsync.runners.kaggle.runner import KaggleRunner
 from ckptsync.runners.kaggle.settings import KaggleSettings
 from ckptsync.testing.kaggle import Account, KaggleService

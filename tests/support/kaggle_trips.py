@@ -21,10 +21,10 @@ import pytest
 from ckptsync.core import heads, names, sets
 from ckptsync.core.errors import CkptsyncError, ExitCode
 from ckptsync.core.layout import EVENTS_NAME
+from ckptsync.core.patience import Patience
 from ckptsync.core.session import SessionSpec, parse_events
 from ckptsync.project.config import Project, load_project
 from ckptsync.runners.bundle import read_spec
-from ckptsync.runners.kaggle.retry import Patience
 from ckptsync.runners.kaggle.runner import KaggleRunner
 from ckptsync.sync import dispatch, roundtrip, runners
 from ckptsync.sync.launch import LaunchOptions

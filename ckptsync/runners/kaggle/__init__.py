@@ -1,7 +1,7 @@
 """The runner `kaggle`: one kernel per run, pushed again for every session.
 
     settings, credentials, endpoint    what is configured, who we are, where the service is
-    web, errors, retry                 HTTP with bounds, what an answer means, asking again
+    web, errors, looking               HTTP with bounds, what an answer means, looking for what comes late
     connection, client                 signed in through the official SDK; the service's calls and fields
     versions                           which session a version of the kernel is, read from its script
     upload, inputs                     how checkpoints get there

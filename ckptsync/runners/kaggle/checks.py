@@ -9,9 +9,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ...core.errors import CkptsyncError
+from ...core.patience import Patience
 from ..base import Allowance
 from .credentials import find
-from .retry import Patience
 
 # A machine without a network must not hold `doctor` up
 _TIMEOUT = 5.0

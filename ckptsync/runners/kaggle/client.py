@@ -22,10 +22,10 @@ from kagglesdk.kernels.types import kernels_api_service as kernel_types
 from kagglesdk.kernels.types.kernels_enums import KernelsListViewType
 
 from ...core.errors import ServiceError
+from ...core.patience import Patience
 from ..base import Allowance
 from .answers import Address, KernelVersion, Pushed, WorkerStatus, allowances, items, pushed
 from .connection import Connection, headers_for
-from .retry import Patience
 
 PAGE = 200
 MAX_PAGES = 1000

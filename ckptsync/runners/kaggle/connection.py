@@ -23,11 +23,11 @@ from kagglesdk.users.types.account_service import ApiVersion, GenerateAccessToke
 
 from ... import __version__
 from ...core.errors import CkptsyncError, CredentialsError, ServiceError
+from ...core.patience import Patience
 from . import credentials as found_credentials
 from .credentials import Credentials
 from .endpoint import api_base
 from .errors import ABSENT, ForbiddenError
-from .retry import Patience
 from .web import Web
 
 T = TypeVar("T")

@@ -13,8 +13,8 @@ import urllib3
 
 from ...core import names
 from ...core.errors import CkptsyncError, CorruptError, NothingFoundError, ServiceError
+from ...core.patience import Failures, Patience
 from ..base import OutputFile
-from .retry import Failures, Patience
 from .web import Web
 
 _CONTENT_RANGE = re.compile(r"bytes (?P<first>[0-9]+)-[0-9]+/(?P<total>[0-9]+|\*)", re.ASCII)
@@ -59,7 +59,7 @@ class Downloads:
             try:
                 for chunk in self._stream(file, url, offset):
                     offset += len(chunk)
-                    failures.progress()
+                    failures.heard()
                     yield chunk
                 return
             except _ExpiredError as error:

@@ -14,10 +14,11 @@ from pathlib import Path
 from ...core import names
 from ...core.errors import ConfigError, LimitError, ServiceError
 from ...core.pack import PACK_SUFFIX
+from ...core.patience import Patience
 from ..base import SessionState, Submission
 from .client import KaggleClient
 from .errors import ABSENT
-from .retry import Patience
+from .looking import looks, once
 from .settings import KaggleSettings, inputs_slug, title_of
 from .upload import upload
 
@@ -136,7 +137,8 @@ class Carrier:
         sizes = {name: path.stat().st_size for name, path in inputs.items()}
         self._tell(f"uploading {len(sizes)} file(s), {sum(sizes.values()):,} bytes, into the dataset {reference}")
         tokens = [upload(self._client, name, path) for name, path in inputs.items()]
-        self._patience.once(
+        once(
+            self._patience,
             lambda: self._create(owner, slug, session, tokens, new=not before),
             lambda: self._appeared(owner, slug, before),
         )
@@ -172,7 +174,7 @@ class Carrier:
         reference = f"{owner}/{slug}"
         ready, failed, other = (_Steady(self._patience, self._settle_seconds) for _ in range(3))
         word = "nothing"
-        for _ in self._patience.looks(self._settings.dataset_seconds):
+        for _ in looks(self._patience, self._settings.dataset_seconds):
             try:
                 number = self._client.dataset_version(owner, slug)
                 word = self._client.dataset_status(owner, slug)

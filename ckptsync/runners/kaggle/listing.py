@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 
 from ...core import names
 from ...core.errors import CorruptError, LimitError, ServiceError
+from ...core.patience import Patience
 from ..base import OutputFile
 from .client import KaggleClient
-from .retry import Patience
+from .looking import looks
 from .web import AnswerTooLargeError
 
 MAX_OUTPUTS = 100_000
@@ -62,7 +63,7 @@ class Lister:
             ServiceError: the two calls do not come to agree; some outputs may still be on their way.
         """
         only: tuple[set[str], set[str]] = set(), set()
-        for _ in self._patience.looks():
+        for _ in looks(self._patience):
             sizes = self._sizes(owner, slug, version)
             self._patience.sleep(self._settle_seconds)
             try:

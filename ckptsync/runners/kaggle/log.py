@@ -14,9 +14,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ...core.errors import ServiceError
+from ...core.patience import Patience
 from .client import KaggleClient
 from .errors import ABSENT
-from .retry import Patience
 from .web import AnswerTooLargeError
 
 # What `read` gives at once; whoever wants more asks from behind it

@@ -14,13 +14,14 @@ from typing import Any
 
 from ...core import names
 from ...core.errors import CkptsyncError, ConfigError, LimitError, LockedError, ServiceError
+from ...core.patience import Patience
 from ..base import Submission
 from ..bundle import MAX_SCRIPT_BYTES
 from .answers import Pushed
 from .client import KaggleClient
 from .errors import push_refusal
 from .inputs import Carried
-from .retry import Patience
+from .looking import once
 from .settings import KaggleSettings, title_of
 from .versions import KernelVersions, Marked, marked_script, read_mark
 
@@ -96,7 +97,7 @@ class Push:
         def push() -> Pushed | Marked:
             return self._client.push(fields)
 
-        answer = self._patience.once(push, self._appeared)
+        answer = once(self._patience, push, self._appeared)
         if isinstance(answer, Marked):
             return self._settled(answer.number)
         self._require_accepted(answer)

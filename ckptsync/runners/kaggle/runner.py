@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from ...core import names
 from ...core.errors import CkptsyncError, ConfigError, NothingFoundError, ServiceError
+from ...core.patience import Patience
 from ..base import Discovered, Limits, OutputFile, SessionHandle, SessionState, SessionStatus, Submission
 from .allowances import limits, require_quota
 from .client import KaggleClient
@@ -19,8 +20,8 @@ from .inputs import Carrier, check_inputs
 from .listing import SETTLE_SECONDS as LISTING_SETTLE_SECONDS
 from .listing import Lister, Listing
 from .log import IDLE_SECONDS, Logs
+from .looking import looks
 from .pushing import Push
-from .retry import Patience
 from .settings import KaggleSettings, check_owner
 from .versions import KernelVersions, Marked, marked_script, read_mark
 
@@ -167,7 +168,7 @@ class KaggleRunner:
             message = f"Kaggle does not know {where}; version {newest} is the newest"
             return SessionStatus(SessionState.UNKNOWN, message)
         status = self._client.status(place.owner, place.slug, None).session_status()
-        for _ in self._patience.looks() if status.state.finished else ():
+        for _ in looks(self._patience) if status.state.finished else ():
             try:
                 return self._client.status(place.owner, place.slug, place.version).session_status()
             except ABSENT:
@@ -198,7 +199,7 @@ class KaggleRunner:
 
     def _cancel_version(self, versions: KernelVersions, number: int) -> None:
         handle = SessionHandle("", self.name, {"owner": versions.owner, "slug": versions.slug, "version": number})
-        for _ in self._patience.looks():
+        for _ in looks(self._patience):
             try:
                 self.cancel(handle)
                 return
@@ -224,7 +225,7 @@ class KaggleRunner:
         An empty listing of a session that has ended is looked at for some seconds more, for it may come late.
         """
         place = _place(handle)
-        for look in self._patience.looks(min(_EMPTY_SECONDS, self._patience.seconds)):
+        for look in looks(self._patience, min(_EMPTY_SECONDS, self._patience.seconds)):
             listing = self._renewed(place, None)
             if listing.sizes or (look == 0 and not self.status(handle).state.finished):
                 break

@@ -11,9 +11,9 @@ import urllib3
 
 from ...core import fsread
 from ...core.errors import CkptsyncError, CorruptError, ServiceError
+from ...core.patience import Failures
 from .client import KaggleClient
 from .errors import ABSENT
-from .retry import Failures
 from .web import CHUNK
 
 _DONE = (200, 201)
@@ -54,7 +54,7 @@ def _send(client: KaggleClient, name: str, path: Path, size: int, url: str, fail
         if offset_now is None:
             return
         if offset_now > offset:
-            failures.progress()
+            failures.heard()
         else:
             failures.wait(ServiceError(f"Kaggle keeps nothing of {name} behind byte {offset}"))
         offset = offset_now

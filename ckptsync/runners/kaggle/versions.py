@@ -17,6 +17,7 @@ from ..base import Submission
 from ..bundle import read_spec
 from .client import KaggleClient
 from .errors import ABSENT
+from .looking import looks
 
 # Versions that are looked at in one walk; each is a script of up to 1 MB
 MAX_WALK = 60
@@ -152,7 +153,7 @@ class KernelVersions:
         with self._lock:
             if number in self._known:
                 return self._known[number]
-        for _ in self._client.patience.looks() if recent and self._waits else (0,):
+        for _ in looks(self._client.patience) if recent and self._waits else (0,):
             try:
                 found = read_mark(number, self._client.kernel(self.owner, self.slug, number).source)
             except ABSENT:

@@ -1,4 +1,4 @@
-"""From URLs to stores; secrets in URLs; trying again."""
+"""From URLs to stores; secrets in URLs."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from ckptsync.core.errors import ConfigError, CredentialsError, ServiceError
+from ckptsync.core.errors import ConfigError
 from ckptsync.store import open_store
 from ckptsync.store.folder import FolderStore
 from ckptsync.store.fsspec_store import FsspecStore
-from ckptsync.store.retrying import Retrying
 
 
 def test_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,74 +89,3 @@ def test_nothing_heavy_is_loaded_before_it_is_used() -> None:
     code = "import sys, ckptsync.store, ckptsync.store.repository; print([n for n in ('boto3', 'botocore', 'fsspec') if n in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
-
-
-class Clock:
-    """Time that passes while somebody sleeps."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-        self.slept: list[float] = []
-
-    def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        self.now += seconds
-
-    def rules(self, chance: float = 0.5, deadline_seconds: float = 60) -> Retrying:
-        return Retrying(
-            deadline_seconds=deadline_seconds, sleep=self.sleep, clock=lambda: self.now, chance=lambda: chance
-        )
-
-
-def failing(*errors: Exception) -> tuple[list[Exception], object]:
-    left = list(errors)
-
-    def call() -> str:
-        if left:
-            raise left.pop(0)
-        return "done"
-
-    return left, call
-
-
-def translate(error: Exception) -> ServiceError:
-    return ServiceError(str(error), transient=isinstance(error, OSError))
-
-
-def test_pauses_grow_and_end() -> None:
-    clock = Clock()
-    _, call = failing(*[OSError("busy")] * 1_000)
-    with pytest.raises(ServiceError, match="busy"):
-        clock.rules().call(call, translate)  # type: ignore[arg-type]
-    assert clock.slept[:4] == [0.1, 0.2, 0.4, 0.8]
-    assert max(clock.slept) == 10
-    assert 50 <= sum(clock.slept) <= 60
-
-
-def test_pauses_differ_by_chance() -> None:
-    for chance, first in ((0.0, 0.05), (1.0, 0.15)):
-        clock = Clock()
-        _, call = failing(OSError("busy"))
-        assert clock.rules(chance).call(call, translate) == "done"  # type: ignore[arg-type]
-        assert clock.slept == [pytest.approx(first)]
-
-
-def test_what_the_service_asks_for_is_waited() -> None:
-    clock = Clock()
-    _, call = failing(ServiceError("busy", retry_after=20))
-    assert clock.rules().call(call, translate) == "done"  # type: ignore[arg-type]
-    assert clock.slept == [20]
-    _, call = failing(ServiceError("busy", retry_after=100))
-    with pytest.raises(ServiceError):
-        clock.rules().call(call, translate)  # type: ignore[arg-type]
-    assert clock.slept == [20]
-
-
-@pytest.mark.parametrize("error", [ValueError("no"), CredentialsError("who"), ServiceError("no", transient=False)])
-def test_what_will_not_pass_is_not_repeated(error: Exception) -> None:
-    clock = Clock()
-    left, call = failing(error, OSError("never reached"))
-    with pytest.raises((ServiceError, CredentialsError)):
-        clock.rules().call(call, translate)  # type: ignore[arg-type]
-    assert len(left) == 1
-    assert clock.slept == []

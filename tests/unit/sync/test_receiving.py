@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from ckptsync.core.errors import CkptsyncError, CorruptError, CredentialsError, NothingFoundError, ServiceError
+from ckptsync.core.patience import Failures, Patience
 from ckptsync.runners.base import OutputFile, SessionHandle
 from ckptsync.sync.downloads import Downloads
-from ckptsync.sync.patience import Patience
 from ckptsync.sync.receiving import Received, Receiver
 
 HANDLE = SessionHandle("a/s0001", "source")
@@ -87,7 +87,7 @@ class Place:
         self, source: Source, files: list[OutputFile] | None = None, *, ended: bool = True, at_once: int = 4
     ) -> Received:
         self.folder.mkdir(exist_ok=True)
-        patience = Patience(600.0, clock=lambda: self.now, chance=lambda: 1.0)
+        patience = Patience(600.0, 0.5, 60.0, from_start=True, clock=lambda: self.now, chance=lambda: 1.0)
         receiver = Receiver(
             source,  # type: ignore[arg-type]  # it is asked for files alone
             HANDLE,
@@ -95,7 +95,7 @@ class Place:
             self.downloads,
             ended=ended,
             at_once=at_once,
-            patience=patience,
+            failures=Failures(patience),
             meter=self.meter,
             pause=self.pause,
         )

@@ -17,10 +17,10 @@ from ckptsync.core.errors import (
     NothingFoundError,
     ServiceError,
 )
+from ckptsync.core.patience import Patience
 from ckptsync.runners.kaggle.answers import KernelVersion, allowances, pushed, seconds, utc
 from ckptsync.runners.kaggle.client import KaggleClient
 from ckptsync.runners.kaggle.errors import http_error, push_refusal
-from ckptsync.runners.kaggle.retry import Patience
 from ckptsync.testing.kaggle import KaggleService
 
 ODD = [None, 0, 7, -1, 1.5, "", "text", "\ud800", [], [None], [7], ["a"], [{}], [{"name": 7}], {}, {"a": 1}, True]

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from ckptsync.core.patience import Patience
 from ckptsync.project.config import load_project
 from ckptsync.runners.kaggle.checks import ServiceCheck, checks
-from ckptsync.runners.kaggle.retry import Patience
 from ckptsync.sync.doctor import doctor
 from ckptsync.testing.kaggle import KaggleService
 

@@ -14,6 +14,7 @@ from ckptsync.runners.base import SessionState
 from ckptsync.runners.kaggle.client import KaggleClient
 from ckptsync.runners.kaggle.credentials import Credentials, find, find_all
 from ckptsync.runners.kaggle.endpoint import api_base, is_safe
+from ckptsync.runners.kaggle.looking import looks
 from ckptsync.runners.kaggle.runner import KaggleRunner
 from ckptsync.runners.kaggle.web import Web
 from ckptsync.testing.kaggle import KaggleService
@@ -175,7 +176,7 @@ def test_a_login_is_renewed_in_the_middle_of_a_wait(service: KaggleService, home
     runner = KaggleRunner(client=client(service, home))
     handle = runner.start(submission("toy/s0001"))
     assert service.run("tester/ckptsync-toy").wait(10)
-    for _ in PATIENCE.looks():
+    for _ in looks(PATIENCE):
         assert runner.status(handle).state is SessionState.COMPLETE
         if [call.name for call in service.requests].count("GenerateAccessToken") > 1:
             break

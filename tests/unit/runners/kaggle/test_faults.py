@@ -10,8 +10,8 @@ import pytest
 from support.kaggle import client_of, submission
 
 from ckptsync.core.errors import CkptsyncError
+from ckptsync.core.patience import Patience
 from ckptsync.runners.base import SessionHandle, Submission
-from ckptsync.runners.kaggle.retry import Patience
 from ckptsync.runners.kaggle.runner import KaggleRunner
 from ckptsync.runners.kaggle.settings import KaggleSettings
 from ckptsync.testing.kaggle import KaggleService

@@ -9,8 +9,8 @@ import pytest
 from support.kaggle import client_of, runner_of, submission
 
 from ckptsync.core.errors import ConfigError, CorruptError, LimitError, ServiceError
+from ckptsync.core.patience import Patience
 from ckptsync.runners.base import SessionHandle, Submission
-from ckptsync.runners.kaggle.retry import Patience
 from ckptsync.runners.kaggle.runner import KaggleRunner
 from ckptsync.runners.kaggle.upload import upload
 from ckptsync.testing.kaggle import KaggleService

@@ -13,8 +13,8 @@ import pytest
 from support.kaggle import PATIENCE, client_of, runner_of, submission
 
 from ckptsync.core.errors import CorruptError, LimitError, NothingFoundError, ServiceError
+from ckptsync.core.patience import Patience
 from ckptsync.runners.base import OutputFile, SessionHandle
-from ckptsync.runners.kaggle.retry import Patience
 from ckptsync.runners.kaggle.runner import KaggleRunner
 from ckptsync.testing.kaggle import KaggleService, Outputs, StoredFile
 

@@ -11,10 +11,10 @@ import pytest
 from support.kaggle import bundle_script, client_of, runner_of, submission
 
 from ckptsync.core.errors import ConfigError, CredentialsError, LimitError, LockedError, ServiceError
+from ckptsync.core.patience import Patience
 from ckptsync.runners.base import SessionHandle, SessionState, Submission
 from ckptsync.runners.kaggle.answers import KernelVersion, Pushed
 from ckptsync.runners.kaggle.errors import ForbiddenError
-from ckptsync.runners.kaggle.retry import Patience
 from ckptsync.runners.kaggle.runner import KaggleRunner
 from ckptsync.testing.kaggle import KaggleService
 

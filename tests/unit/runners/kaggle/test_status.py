@@ -9,9 +9,9 @@ import pytest
 from support.kaggle import client_of, runner_of, submission
 
 from ckptsync.core.errors import ConfigError, CredentialsError, NothingFoundError, ServiceError
+from ckptsync.core.patience import Patience
 from ckptsync.runners.base import RemoteRunner, SessionHandle, SessionState, StreamingRunner, Submission
 from ckptsync.runners.kaggle.answers import WorkerStatus
-from ckptsync.runners.kaggle.retry import Patience
 from ckptsync.testing.kaggle import KaggleService
 
 pytestmark = pytest.mark.slow
