@@ -12,6 +12,7 @@ from typing import Any
 
 from ..core.errors import ConfigError
 from ..core.session import SavePolicy
+from ..core.urls import split_store_url
 from . import values
 
 NEAR, FAR = "near", "far"
@@ -29,19 +30,25 @@ def _copies(value: Any) -> str:
     return str(value)
 
 
+def _url(value: Any) -> str:
+    url = values.text(value)
+    split_store_url(url)  # a secret must not come as far as to be shown, or written down
+    return url
+
+
 _KEEP: dict[str, values.Parser] = {
     "keep_last": values.count,
     "keep_best": values.count,
     "keep_every_steps": values.count,
 }
 _NEAR: dict[str, values.Parser] = {
-    "url": values.text,
+    "url": _url,
     "push": values.flag,
     "live": values.flag,
     "mine": values.flag,
     **_KEEP,
 }
-_FAR: dict[str, values.Parser] = {"url": values.text, "copies": _copies, **_KEEP}
+_FAR: dict[str, values.Parser] = {"url": _url, "copies": _copies, **_KEEP}
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import SplitResult, parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from ..core import names
 from ..core.errors import ConfigError
+from ..core.urls import split_store_url
 from .asking import PATIENCE
 from .base import Store
-
-_HINT = "give secrets in the environment (AWS_*, the variables of the service), never in a URL"
 
 
 def open_store(url: str, *, base: Path | None = None, patience_seconds: float | None = None) -> Store:
@@ -29,7 +28,7 @@ def open_store(url: str, *, base: Path | None = None, patience_seconds: float | 
     Raises:
         ConfigError: the URL holds a secret (which is not shown), makes no sense, or a package is missing.
     """
-    parts = _checked(url)
+    parts = split_store_url(url)
     options = dict(parse_qsl(parts.query))
     if parts.scheme in ("", "file"):
         from .folder import FolderStore
@@ -50,30 +49,3 @@ def open_store(url: str, *, base: Path | None = None, patience_seconds: float | 
 
     return FsspecStore(parts._replace(query="").geturl(), options, patience=patience)
 
-
-def _checked(url: str) -> SplitResult:
-    """Take a URL apart, unless it holds what must not be shown."""
-    try:
-        parts = urlsplit(url) if "://" in url else SplitResult("", "", url, "", "")
-        secret = parts.password is not None
-    except ValueError:
-        raise ConfigError("the URL of the store makes no sense") from None
-    if parts.scheme == "s3" and "@" in parts.netloc:
-        secret = True
-    secret = secret or any(_looks_secret(name, value) for name, value in parse_qsl(parts.query, keep_blank_values=True))
-    if secret:
-        raise ConfigError(f"the URL of the store ({parts.scheme}://...) holds a secret", hint=_HINT)
-    if not url.strip() or parts.fragment:
-        raise ConfigError(f"{names.printable(url)} is no URL of a store", hint="a folder, or s3://bucket/prefix")
-    return parts
-
-
-def _looks_secret(name: str, value: str) -> bool:
-    words = name.casefold()
-    nested = urlsplit(value) if "://" in value else None
-    return (
-        names.names_secret(name)
-        or words.endswith("key")
-        or words in ("pass", "sas", "sig", "signature", "passphrase", "auth")
-        or (nested is not None and nested.username is not None)
-    )
