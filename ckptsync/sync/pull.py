@@ -161,7 +161,9 @@ def _bring(
         standing = sets.find(tree.checkpoints, version.stem)
         if standing is not None and (standing.manifest is None or standing.manifest.digest != version.digest):
             sets.set_aside(standing, tree.attic)  # another set, or a plain file, of the same N
-        sets.copy_set(staging, pulled.manifest, tree.checkpoints)
+        # Staging is ours, its files were hashed as they came and read by the judge: no need to copy them. What the tree
+        # has of segments is compared
+        sets.copy_set(staging, pulled.manifest, tree.checkpoints, link=not pulled.manifest.segments)
         # Before the head moves: what a rollback left is no number for the next session
         left = head.previous if head.previous is not None and head.previous.lineage == version.lineage else version
         open_ledger(project).append(

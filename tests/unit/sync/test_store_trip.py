@@ -144,8 +144,8 @@ def test_a_pull_that_was_cut_short_is_completed(
     place = {"copy_set": sets, "write_head": heads, "renew_exports": standing_at}[after]
     whole = getattr(place, after)
 
-    def die(*arguments: object) -> None:
-        whole(*arguments)
+    def die(*arguments: object, **named: object) -> None:
+        whole(*arguments, **named)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(place, after, die)
