@@ -195,6 +195,7 @@ class S3Store:
             )
         try:
             import boto3
+            import botocore.session
             from botocore.config import Config
 
             from . import s3_sending
@@ -215,7 +216,9 @@ class S3Store:
             s3={"payload_signing_enabled": False, "addressing_style": "path" if endpoint else "auto"},
         )
         try:
-            session = boto3.Session(profile_name=options.get("profile"), region_name=options.get("region"))
+            core = botocore.session.Session(profile=options.get("profile"))
+            s3_sending.read_times_quickly(core)
+            session = boto3.Session(botocore_session=core, region_name=options.get("region"))
             client = session.client("s3", endpoint_url=endpoint, config=config)
             s3_sending.prepare(client)
             return client

@@ -9,9 +9,10 @@ from __future__ import annotations
 import base64
 import zlib
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
-from botocore import auth
+from botocore import auth, utils
 
 _NAME = "ckptsync-s3v4"
 _KNOWN = "CkptsyncKnownSha256"
@@ -24,6 +25,19 @@ def prepare(client: Any) -> None:
     events.register("before-parameter-build.s3.PutObject", _remember)
     events.register_last("before-call.s3.PutObject", _in_one_piece)
     events.register_first("choose-signer.s3.PutObject", _choose)
+
+
+def read_times_quickly(session: Any) -> None:
+    """Let a session read the times of a list in a twentieth of what botocore takes, which is most of what a list takes."""
+    session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_time)
+
+
+def _time(value: Any) -> datetime:
+    try:
+        found = datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        return utils.parse_timestamp(value)  # type: ignore[no-any-return]
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def known(data: bytes, sha256: bytes) -> dict[str, str]:
