@@ -149,7 +149,9 @@ def _near(
 ) -> tuple[TierState, PushReport]:
     candidates = required(project, run)
     keys = {manifest.digest: VersionKey.of(run.name, manifest) for _, manifest in candidates}
-    there = stored_versions(repository, run)
+    # What takes everything, for nobody else, is not asked for all that it has: that takes longer with each version
+    takes_all = tier.copies == "all" and not tier.keep and (project.stores is None or project.stores.far is None)
+    there = [] if takes_all else stored_versions(repository, run)
     new = [StoredVersion(key, False, ()) for key in keys.values() if key not in {item.key for item in there}]
     known = [*there, *new]
     staying = {key.digest for key in chosen(known, tier, run.save)} | _still_to_go_far(project, run, known)
