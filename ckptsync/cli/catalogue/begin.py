@@ -5,7 +5,7 @@ from __future__ import annotations
 from ...core.errors import ExitCode
 from ..command import Command, argument
 from ..values import positive, scenario_mapping, time_span
-from .parts import DRY_RUN, JUDGED, KERNELS, RUNNERS_HELP, SET, run_name
+from .parts import DRY_RUN, JUDGED, KERNELS, ON, SET, run_name
 
 BEGIN = (
     Command(
@@ -90,7 +90,7 @@ BEGIN = (
         ),
         arguments=(
             run_name(),
-            argument("--on", dest="runner", metavar="RUNNER", help=RUNNERS_HELP),
+            ON,
             argument("--steps", type=positive, metavar="N", help="steps of a session, for each scenario (quick_steps)"),
             argument(
                 "--limit", type=time_span, default=600.0, metavar="TIME", help="a session is killed after this (10m)"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ...core.errors import ExitCode
 from ..command import Command, argument
 from ..values import amount_of_bytes, whole
-from .parts import DRY_RUN, FROM_STORE, RUN, SHELLS
+from .parts import DRY_RUN, FROM_STORE, RUN, SCENARIO, SHELLS
 
 KEEP = (
     Command(
@@ -32,7 +32,7 @@ KEEP = (
             RUN,
             argument("--output", metavar="DIR", completes="directory", help="where they go; without it exports/"),
             argument("--replay", metavar="FILE", completes="file", help="write only the replay buffer, into this file"),
-            argument("--scenario", metavar="NAME", help="only this scenario"),
+            SCENARIO,
             argument("--force", action="store_true", help="replace files that are there"),
             DRY_RUN,
         ),

@@ -107,7 +107,7 @@ LOOK = (
                 metavar="NAME",
                 help="draw this one; may be given several times; without it reward and loss",
             ),
-            argument("--scenario", metavar="NAME", help="only this scenario"),
+            SCENARIO,
             argument("--output", metavar="FILE", completes="file", help="write a PNG file instead"),
             argument("--list", action="store_true", help="list the metrics instead"),
         ),

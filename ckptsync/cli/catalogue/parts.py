@@ -8,7 +8,6 @@ from ..values import parameter
 
 KERNELS = ("cartpole_ppo", "pendulum_sac", "classic_callback", "toy")
 SHELLS = ("bash", "zsh", "fish")
-RUNNERS_HELP = "where it runs; without it what ckptsync.toml says"
 
 
 def run_name(help: str = "the run; may be left out where there is one") -> Argument:
@@ -21,6 +20,7 @@ def session_name(help: str = "the session, as cartpole_ppo/s0003, or a run for i
     return argument("session", nargs="?", metavar="RUN|SESSION", help=help)
 
 
+ON = argument("--on", dest="runner", metavar="RUNNER", help="where it runs; without it what ckptsync.toml says")
 DRY_RUN = argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
 SET = argument(
     "--set",

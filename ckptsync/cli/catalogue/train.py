@@ -5,9 +5,8 @@ from __future__ import annotations
 from ...core.errors import ExitCode
 from ..command import Command, argument
 from ..values import parameter, positive, time_span, whole
-from .parts import DRY_RUN, JUDGED, RUNNERS_HELP, SET, run_name, session_name
+from .parts import DRY_RUN, JUDGED, ON, SET, run_name, session_name
 
-_ON = argument("--on", dest="runner", metavar="RUNNER", help=RUNNERS_HELP)
 _SAVE = argument(
     "--save",
     action="append",
@@ -33,6 +32,8 @@ _SUMMARY = argument(
 )
 _QUICK = argument("--quick", action="store_true", help="a short session of the same run (quick_steps in its config)")
 _STEPS = argument("--steps", type=positive, metavar="N", help="end after N steps in this session, for each scenario")
+# Which run, and what one session of it shall be
+_ONE_SESSION = (run_name(), _QUICK, ON, _STEPS, SET, _SAVE, _SEED)
 # How a session may end, besides well
 _ENDS = (
     ExitCode.PARTIAL,
@@ -65,13 +66,7 @@ TRAIN = (
             ("ckptsync launch --fresh --dry-run", "what beginning from zero would do"),
         ),
         arguments=(
-            run_name(),
-            _QUICK,
-            _ON,
-            _STEPS,
-            SET,
-            _SAVE,
-            _SEED,
+            *_ONE_SESSION,
             argument("--detach", action="store_true", help="return as soon as the session has started"),
             _WHEN_POSSIBLE,
             _FRESH,
@@ -116,7 +111,7 @@ TRAIN = (
             argument(
                 "--max-restarts", type=whole, default=2, metavar="R", help="so many attempts after crashes in a row (2)"
             ),
-            _ON,
+            ON,
             SET,
             _SAVE,
             _SEED,
@@ -142,13 +137,7 @@ TRAIN = (
             ("ckptsync dispatch --steps 50000", "at most 50,000 steps more in each scenario"),
         ),
         arguments=(
-            run_name(),
-            _QUICK,
-            _ON,
-            _STEPS,
-            SET,
-            _SAVE,
-            _SEED,
+            *_ONE_SESSION,
             _WHEN_POSSIBLE,
             _FRESH,
             _SUMMARY,
@@ -168,7 +157,7 @@ TRAIN = (
             "fetched, verified and restored, with the exit code that 'launch' has for it. An empty clone will do."
         ),
         examples=(("ckptsync collect", "in a job of CI, before 'ckptsync dispatch'"),),
-        arguments=(run_name(), _ON, _SUMMARY, DRY_RUN),
+        arguments=(run_name(), ON, _SUMMARY, DRY_RUN),
         exit_codes=_ENDS,
         see_also=("dispatch", "wait"),
     ),
