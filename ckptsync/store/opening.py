@@ -48,4 +48,3 @@ def open_store(url: str, *, base: Path | None = None, patience_seconds: float | 
     from .fsspec_store import FsspecStore
 
     return FsspecStore(parts._replace(query="").geturl(), options, patience=patience)
-
