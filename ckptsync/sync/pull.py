@@ -149,9 +149,17 @@ def _bring(
     if dry_run:
         return PulledSet(version)
     staging = project.layout.staging / "pull" / run.name
-    stored = repository.read(version)
-    with reporter.progress(f"pulling {version.stem}", stored.manifest.size_bytes) as meter:
-        pulled = pull_set(repository, version, staging, progress=meter.advance)
+    try:
+        stored = repository.read(version)
+        with reporter.progress(f"pulling {version.stem}", stored.manifest.size_bytes) as meter:
+            pulled = pull_set(repository, version, staging, progress=meter.advance)
+    except NothingFoundError as error:
+        # The head names it, so this is no store without a checkpoint, from which one would begin at zero
+        raise CorruptError(
+            f"{version.stem}, which the head names, is not whole in the store: {error.message}",
+            hint="'ckptsync scrub' looks for all that is damaged, 'ckptsync repair' puts it back, 'ckptsync rollback'"
+            " takes an earlier one",
+        ) from None
     notes = _judge(project, run, staging, pulled.manifest, mine)
     with fsio.locked(tree.lock, what=f"the training tree {tree.root}"):
         fsio.make_folder(tree.checkpoints)

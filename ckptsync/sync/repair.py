@@ -196,8 +196,11 @@ class _Mender:
     def _name(self, key: str) -> str | None:
         """Put a head or a tag back, if what it names is here; one is sound again once its version is."""
         here = _named(self._repository, key)
-        if here is not None and here.key in self._mended:
-            return self._mended[here.key]
+        if here is not None:
+            if here.key not in self._mended and (source := self._version(here)) is not None:
+                self._mended[here.key] = source  # the version had gone altogether
+            if here.key in self._mended:
+                return self._mended[here.key]
         there = _named(self._other, key) if self._other is not None else None
         if (
             self._other is None

