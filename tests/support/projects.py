@@ -15,6 +15,7 @@ from ckptsync.core.readers import read_model
 from ckptsync.core.session import EventLog, SessionInfo, SessionSpec, write_session_info
 from ckptsync.project.config import Project, load_project
 from ckptsync.runners.base import OutputFile, SessionHandle, SessionState, SessionStatus, Submission
+from ckptsync.sync.stores import init_store
 from ckptsync.testing.sb3_files import mlp_parameters, mlp_signature, write_sb3_zip
 from support.toysets import digest_of, lay_segments
 
@@ -28,6 +29,7 @@ packages = []
 every_steps = 100
 keep_last = 2
 """
+WITH_STORE = CONFIG + '\n[store]\nurl = "../store"\n'
 
 
 def make_project(folder: Path, config: str = CONFIG) -> Project:
@@ -36,6 +38,13 @@ def make_project(folder: Path, config: str = CONFIG) -> Project:
     (folder / "kernels" / "toy" / "train.py").write_text("print('hello')\n")
     (folder / "ckptsync.toml").write_text(config)
     return load_project(folder, environ={})
+
+
+def make_project_with_store(folder: Path) -> Project:
+    """Write such a project, and a store beside it, ready for checkpoints."""
+    project = make_project(folder, WITH_STORE)
+    init_store(project)
+    return project
 
 
 def write_model(path: Path, num_timesteps: int, *, hidden: tuple[int, ...] = (8, 8), seed: int | None = None) -> Path:

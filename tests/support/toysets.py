@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ckptsync.core import fsio, names
-from ckptsync.core.manifest import FileEntry, Manifest
+from ckptsync.core.manifest import FileEntry, Manifest, Origin
+from ckptsync.core.session import ScenarioSpec, SessionSpec
 from ckptsync.core.sets import SetWriter
 from ckptsync.core.signature import Signature, TensorSpec
 
@@ -151,3 +152,15 @@ def write_plain(folder: Path, scenario: str, num_timesteps: int, data: bytes = b
     path = folder / names.model_name(names.checkpoint_stem(scenario, num_timesteps))
     path.write_bytes(data)
     return path
+
+
+def spec_for(*promised: Manifest) -> SessionSpec:
+    """Return what a second session is told that goes on from these sets."""
+    return SessionSpec(
+        run="r",
+        session="r/s0002",
+        lineage=LINEAGE,
+        generation=2,
+        scenarios=tuple(ScenarioSpec(manifest.scenario, 10_000) for manifest in promised),
+        heads={m.scenario: Origin(m.session, m.num_timesteps, m.digest) for m in promised},
+    )

@@ -9,11 +9,9 @@ from typing import Any
 
 import pytest
 from support import pages
-from support.projects import CONFIG, make_project, seal_set, set_head
+from support.projects import WITH_STORE, make_project, seal_set, set_head
 
 from ckptsync.cli.app import main
-
-WITH_STORE = CONFIG + '\n[store]\nurl = "../store"\n'
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from support import weed
-from support.projects import CONFIG, make_project, seal_set, set_head
+from support.projects import make_project_with_store, seal_set, set_head
 
 from ckptsync.core.errors import CorruptError, NothingFoundError, UsageError
 from ckptsync.project.config import Project
@@ -24,15 +24,13 @@ from ckptsync.sync.tagging import tag
 
 pytestmark = pytest.mark.slow
 
-WITH_STORE = CONFIG + '\n[store]\nurl = "../store"\n'
 REPORTER = NullReporter()
 FAR = "../far"
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
-    project = make_project(tmp_path / "project", WITH_STORE)
-    init_store(project)
+    project = make_project_with_store(tmp_path / "project")
     init_store(project, FAR)
     grow(project, 100, 200, 300)
     tag(project, project.run("a"), "good", "200")

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support.projects import CONFIG, Told, make_project, seal_set
+from support.projects import WITH_STORE, Told, make_project, seal_set
 
 from ckptsync.core.manifest import Manifest
 from ckptsync.core.session import SessionSpec
@@ -22,7 +22,7 @@ HANDLE = SessionHandle("a/s0002", "local")
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
-    return make_project(tmp_path / "project", CONFIG + '\n[store]\nurl = "../store"\n')
+    return make_project(tmp_path / "project", WITH_STORE)
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_what_bears_no_mark_of_the_session_is_left_there(
 def test_an_empty_clone_has_the_key_where_the_store_is_the_users_own(
     project: Project, record: SessionRecord, tmp_path: Path
 ) -> None:
-    mine = make_project(tmp_path / "mine", CONFIG + '\n[store]\nurl = "../store"\nmine = true\n')
+    mine = make_project(tmp_path / "mine", WITH_STORE + "mine = true\n")
     made = seal_set(tmp_path / "tree", 100)
     send(granted(mine, record), tmp_path / "tree", made)
     (mine.layout.session("a/s0002") / GRANT_NAME).unlink()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support.projects import CONFIG, make_project, seal_set, set_head
+from support.projects import make_project_with_store, seal_set, set_head
 
 from ckptsync.core.errors import CorruptError, LockedError
 from ckptsync.project.config import Project
@@ -16,20 +16,18 @@ from ckptsync.sync.push import push
 from ckptsync.sync.reporting import NullReporter
 from ckptsync.sync.rollback import rollback
 from ckptsync.sync.scrub import scrub
-from ckptsync.sync.stores import init_store, list_store, opened
+from ckptsync.sync.stores import list_store, opened
 from ckptsync.sync.tagging import tag, untag
 
 pytestmark = pytest.mark.slow
 
-WITH_STORE = CONFIG + '\n[store]\nurl = "../store"\n'
 REPORTER = NullReporter()
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
     """Six versions; the second is the best, the third final."""
-    project = make_project(tmp_path / "project", WITH_STORE)
-    init_store(project)
+    project = make_project_with_store(tmp_path / "project")
     tree = project.tree(project.run("a"))
     for steps in range(100, 700, 100):
         kind = "final" if steps == 300 else "periodic"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support.projects import CONFIG, make_project, seal_set, set_head
+from support.projects import WITH_STORE, make_project, make_project_with_store, seal_set, set_head
 
 from ckptsync.core.errors import ExitCode
 from ckptsync.project.config import Project
@@ -20,15 +20,13 @@ from ckptsync.sync.tagging import tag
 
 pytestmark = pytest.mark.slow
 
-WITH_STORE = CONFIG + '\n[store]\nurl = "../store"\n'
 REPORTER = NullReporter()
 ALL = (keys.OBJECTS, keys.VERSIONS, keys.HEADS, keys.TAGS)
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
-    project = make_project(tmp_path / "project", WITH_STORE)
-    init_store(project)
+    project = make_project_with_store(tmp_path / "project")
     tree = project.tree(project.run("a"))
     for steps in (100, 200):
         set_head(tree, seal_set(tree.checkpoints, steps, extra={"resume": bytes(3_000_000)}))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support.projects import CONFIG, make_project, seal_set, set_head
+from support.projects import make_project_with_store, seal_set, set_head
 
 from ckptsync.project.config import Project
 from ckptsync.store.folder import FolderStore
@@ -14,18 +14,16 @@ from ckptsync.sync import scrub as scrubbing
 from ckptsync.sync.push import push
 from ckptsync.sync.reporting import NullReporter
 from ckptsync.sync.scrub import scrub
-from ckptsync.sync.stores import init_store, opened
+from ckptsync.sync.stores import opened
 
 pytestmark = pytest.mark.slow
 
-WITH_STORE = CONFIG + '\n[store]\nurl = "../store"\n'
 REPORTER = NullReporter()
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
-    project = make_project(tmp_path / "project", WITH_STORE)
-    init_store(project)
+    project = make_project_with_store(tmp_path / "project")
     tree = project.tree(project.run("a"))
     for steps in range(100, 1300, 100):
         set_head(tree, seal_set(tree.checkpoints, steps))

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from support.projects import CONFIG, make_project, seal_set, set_head
+from support.projects import CONFIG, WITH_STORE, make_project, make_project_with_store, seal_set, set_head
 
 from ckptsync.core import fsio, heads, sets
 from ckptsync.core.errors import ConfigError, CorruptError, LockedError, NothingFoundError
@@ -22,15 +22,12 @@ from ckptsync.sync.reporting import NullReporter
 from ckptsync.sync.stores import init_store, list_store
 from ckptsync.sync.treework import head_in_file
 
-WITH_STORE = CONFIG + '\n[store]\nurl = "../store"\n'
 REPORTER = NullReporter()
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
-    project = make_project(tmp_path / "project", WITH_STORE)
-    init_store(project)
-    return project
+    return make_project_with_store(tmp_path / "project")
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.projects import CONFIG, make_project, seal_set, set_head
+from support.projects import WITH_STORE, make_project, make_project_with_store, seal_set, set_head
 
 from ckptsync.core import fsio, heads, sets
 from ckptsync.core.errors import CkptsyncError, LockedError, NothingFoundError, UsageError
@@ -18,22 +18,20 @@ from ckptsync.sync.pull import pull
 from ckptsync.sync.push import push
 from ckptsync.sync.reporting import NullReporter
 from ckptsync.sync.rollback import Local, RollbackReport, rollback
-from ckptsync.sync.stores import init_store, list_store, opened
+from ckptsync.sync.stores import list_store, opened
 from ckptsync.sync.tagging import tag, untag
 from ckptsync.sync.treework import head_in_file
 from ckptsync.sync.version_names import find_version
 
 pytestmark = pytest.mark.slow
 
-WITH_STORE = CONFIG + '\n[store]\nurl = "../store"\n'
 REPORTER = NullReporter()
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
     """Three versions, the second one the best, the last two of the second session."""
-    project = make_project(tmp_path / "project", WITH_STORE)
-    init_store(project)
+    project = make_project_with_store(tmp_path / "project")
     for steps, score, generation in ((100, 1.0, 1), (200, 9.0, 2), (300, 2.0, 2)):
         grow(project, steps, score, generation)
     return project

@@ -7,14 +7,13 @@ import shutil
 from pathlib import Path
 
 import pytest
-from support.toysets import LINEAGE, write_set
+from support.toysets import spec_for, write_set
 
 from ckptsync.core import heads, names, sets
 from ckptsync.core.errors import CorruptError, NothingFoundError
 from ckptsync.core.layout import TrainingTree
-from ckptsync.core.manifest import Manifest, Origin
+from ckptsync.core.manifest import Manifest
 from ckptsync.core.pack import write_pack
-from ckptsync.core.session import ScenarioSpec, SessionSpec
 from ckptsync.training.intake import lay_tree
 from ckptsync.training.offers import search
 
@@ -24,17 +23,6 @@ def pack_set(folder: Path, manifest: Manifest, target: Path) -> Path:
     listed = [*(entry.path for entry in manifest.files), manifest.stem + names.MANIFEST_SUFFIX]
     write_pack(target, {name: folder / name for name in listed})
     return target
-
-
-def spec_for(*promised: Manifest) -> SessionSpec:
-    return SessionSpec(
-        run="r",
-        session="r/s0002",
-        lineage=LINEAGE,
-        generation=2,
-        scenarios=tuple(ScenarioSpec(manifest.scenario, 10_000) for manifest in promised),
-        heads={m.scenario: Origin(m.session, m.num_timesteps, m.digest) for m in promised},
-    )
 
 
 @pytest.fixture

@@ -10,14 +10,13 @@ from pathlib import Path
 
 import pytest
 from support import chain
-from support.toysets import LINEAGE, write_set
+from support.toysets import spec_for, write_set
 
 from ckptsync.core import heads, names, sets
 from ckptsync.core.errors import CkptsyncError, CorruptError, NothingFoundError
 from ckptsync.core.layout import TrainingTree
-from ckptsync.core.manifest import Manifest, Origin
+from ckptsync.core.manifest import Manifest
 from ckptsync.core.pack import write_pack
-from ckptsync.core.session import ScenarioSpec, SessionSpec
 from ckptsync.training import stub
 from ckptsync.training.intake import lay_tree
 from ckptsync.training.offers import search
@@ -26,17 +25,6 @@ pytestmark = pytest.mark.slow
 
 PLACES = ("slug", "notebooks/owner/slug", "slug/_output_", "")
 CHECKPOINTS = "data/models/checkpoints"
-
-
-def spec_for(*promised: Manifest) -> SessionSpec:
-    return SessionSpec(
-        run="r",
-        session="r/s0002",
-        lineage=LINEAGE,
-        generation=2,
-        scenarios=tuple(ScenarioSpec(manifest.scenario, 10_000) for manifest in promised),
-        heads={m.scenario: Origin(m.session, m.num_timesteps, m.digest) for m in promised},
-    )
 
 
 def mount_folder(output: Path, mount: Path) -> None:
