@@ -211,8 +211,9 @@ def _prune(run: RunConfig, tier: Tier, repository: Repository, reporter: Reporte
     if gone:  # removing looks at everything in the store, so only where there is something to remove
         try:
             prune_in(repository, run, policy, reporter, wait_seconds=0.0)
-        except LockedError as error:
-            reporter.line(f"the {tier.name} store keeps what its retention lets go, until next time: {error.message}")
+        except CkptsyncError as error:
+            tell = reporter.line if isinstance(error, LockedError) else reporter.warn
+            tell(f"the {tier.name} store keeps what its retention lets go, until next time: {error.message}")
             return 0
     return gone
 

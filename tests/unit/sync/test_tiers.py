@@ -180,6 +180,18 @@ def test_retention_lets_go_only_what_the_far_store_has(bench) -> None:
     assert held(bench.project) == [400]
 
 
+def test_what_cannot_be_removed_is_told_and_is_no_failure(bench) -> None:
+    bench.reload(NEAR + "keep_last = 2\n")
+    init_store(bench.project)
+    trip(bench)
+    tag(bench.project, bench.run, "paper", "100")
+    (damaged,) = (path for path in (bench.project.root.parent / "near/versions").rglob("*100-*.json"))
+    damaged.write_bytes(b"{}")  # nobody knows which objects it needs
+    result = trip(bench)
+    assert (result.exit_code, result.copies[0].error, result.copies[0].removed) == (0, None, 0)
+    assert any("keeps what its retention lets go" in line for line in bench.told.warnings)
+
+
 def test_a_rollback_reaches_the_far_store(stored) -> None:
     sealed(stored.project, 100, 200)
     push_everywhere(stored.project, stored.run, stored.told)
