@@ -16,6 +16,8 @@ from .ledger import LedgerEntry
 STAGES = ("planned", "started", "finished", "fetched", "verified", "restoring", "restored", "closed")
 _SETTLED = ("restored", "closed")
 _LINEAGE = re.compile(r"l(?P<number>[0-9]{4,9})-[0-9a-f]{6}", re.ASCII)
+# The entries that were asked about last, and their sessions: a command asks many times, and what is new stands behind
+_last: tuple[list[LedgerEntry], dict[str, SessionRecord]] = ([], {})
 
 
 @dataclass(frozen=True)
@@ -126,10 +128,13 @@ def records(entries: Iterable[LedgerEntry], run: str | None = None) -> list[Sess
 
     One that is planned again is another session: the first to be started has the id.
     """
-    found: dict[str, SessionRecord] = {}
-    for entry in entries:
-        if run is not None and entry.run != run:
-            continue
+    global _last
+    entries = list(entries)
+    known, before = _last
+    if entries[: len(known)] != known:
+        known, before = [], {}
+    found = dict(before)
+    for entry in entries[len(known) :]:
         if entry.event == "planned" and entry.session is not None:
             spec = SessionSpec.from_json(entry.fields["spec"])
             found[entry.session] = SessionRecord(
@@ -145,7 +150,8 @@ def records(entries: Iterable[LedgerEntry], run: str | None = None) -> list[Sess
         elif entry.session in found:
             record = found[entry.session]
             found[entry.session] = _STEPS.get(entry.event, _no_step)(record, entry.fields)
-    return list(found.values())
+    _last = (entries, found)
+    return [record for record in found.values() if run in (None, record.run)]
 
 
 def unsettled(found: Iterable[SessionRecord]) -> SessionRecord | None:

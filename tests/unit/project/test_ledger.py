@@ -81,3 +81,33 @@ def test_lines_are_plain_json(tmp_path: Path):
     ledger(tmp_path).append("fresh", run="x", lineage="one")
     value = json.loads((tmp_path / "ledger.jsonl").read_text())
     assert (value["seq"], value["event"], value["run"]) == (1, "fresh", "x")
+
+
+def test_what_was_read_before_is_believed_of_the_same_bytes_alone(tmp_path: Path):
+    book, path = ledger(tmp_path), tmp_path / "ledger.jsonl"
+    for lineage in ("one", "two", "three"):
+        book.append("fresh", run="x", lineage=lineage)
+    three = book.entries()
+    lines = path.read_bytes().splitlines(keepends=True)
+    other = ledger(tmp_path / "other")
+    other.append("fresh", run="y", lineage="four")
+    path.write_bytes(b"".join(lines[:2]))  # cut, or brought back by hand
+    assert book.entries() == three[:2]
+    path.write_bytes((tmp_path / "other" / "ledger.jsonl").read_bytes())
+    assert [(entry.run, entry.fields["lineage"]) for entry in book.entries()] == [("y", "four")]
+    path.write_bytes(b"".join(lines).replace(b"one", b"onE"))
+    with pytest.raises(CorruptError, match="line 1 is damaged"):
+        book.entries()
+    path.unlink()
+    assert book.entries() == []
+
+
+def test_a_line_in_other_json_than_ours_is_the_same_line(tmp_path: Path):
+    book, path = ledger(tmp_path), tmp_path / "ledger.jsonl"
+    book.append("fresh", run="x", lineage='"crc":"00000000",')
+    entries = book.entries()
+    path.write_text(json.dumps(json.loads(path.read_text())) + "\n")
+    assert ledger(tmp_path).entries() == entries
+    path.write_text(path.read_text().replace('"x"', '"y"'))
+    with pytest.raises(CorruptError, match="checksum"):
+        ledger(tmp_path).entries()

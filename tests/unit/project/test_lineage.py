@@ -28,6 +28,30 @@ FINISHED = ("finished", {"state": "complete", "message": "", "seconds": 2.0})
 STARTED = ("started", {"handle": {"session": "x/s0001", "runner": "local", "reference": {}}})
 
 
+def test_histories_that_begin_alike_are_told_apart():
+    """What was found for one is where the next may go on, and no more."""
+
+    def stages(entries: list[LedgerEntry]) -> list[str]:
+        return [record.stage for record in records(entries)]
+
+    begun, ended = history(STARTED), history(STARTED, FINISHED)
+    assert (stages(begun), stages(ended), stages(begun)) == (["started"], ["finished"], ["started"])
+    assert stages(history(("closed", {"reason": "why"}), STARTED)) == ["started"]
+    assert stages([]) == []
+    given = records(ended)
+    given.clear()
+    assert stages(ended) == ["finished"]
+
+
+def test_the_sessions_of_one_run_or_of_all():
+    other = replace(history()[0], run="y", session="y/s0001", seq=2)
+    entries = [*history(), other, *(replace(entry, seq=3) for entry in history(STARTED)[1:])]
+    assert [record.session for record in records(entries, "y")] == ["y/s0001"]
+    assert [(record.session, record.stage) for record in records(entries, "x")] == [("x/s0001", "started")]
+    assert [record.session for record in records(entries)] == ["x/s0001", "y/s0001"]
+    assert records(entries, "z") == []
+
+
 @pytest.mark.parametrize(
     ("events", "stage"),
     [
