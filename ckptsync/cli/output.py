@@ -21,7 +21,8 @@ from .text import Line, Styled, escape, parts_of
 
 _COLOURS = {"good": "32", "bad": "31", "warn": "33", "dim": "2", "strong": "1"}
 _SECRET_TEXT = re.compile(
-    r"(?P<before>://[^/\s:@]+:|[?&](?:X-Amz-Signature|X-Amz-Credential|X-Amz-Security-Token|Signature|sig|token|key)="
+    r"(?P<before>://[^/\s:@]+:(?=[^\s@\"']*@)"  # without a name behind it, it is a port
+    r"|[?&](?:X-Amz-Signature|X-Amz-Credential|X-Amz-Security-Token|Signature|sig|token|key)="
     r"|(?i:authorization:\s*(?:bearer|basic)\s+))(?P<secret>[^@&\s\"']+)"
 )
 _SHORTEST_SECRET = 8

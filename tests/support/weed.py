@@ -101,6 +101,8 @@ def serving(folder: Path, rights: Mapping[str, Sequence[str]] | None = None) -> 
         )
     try:
         _wait(process, server, folder)
+        if rights is not None:
+            _wait_for_bucket(server)
         yield server
     finally:
         if process.poll() is None:
@@ -120,6 +122,29 @@ def _wait(process: subprocess.Popen[bytes], server: Server, folder: Path) -> Non
             pass
         time.sleep(0.05)
     raise RuntimeError(f"the S3 server did not start:\n{(folder / 'server.log').read_text(errors='replace')[-2_000:]}")
+
+
+def _wait_for_bucket(server: Server) -> None:
+    """Where clients have rights, a stranger is refused before anybody looks whether the bucket is there."""
+    import boto3
+    from botocore.exceptions import ClientError
+
+    client = boto3.client(
+        "s3",
+        endpoint_url=server.endpoint,
+        region_name="us-east-1",
+        aws_access_key_id=ACCESS_KEY,
+        aws_secret_access_key=SECRET_KEY,
+    )
+    deadline = time.monotonic() + _START_SECONDS
+    while True:
+        try:
+            client.head_bucket(Bucket=BUCKET)
+            return
+        except ClientError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(0.05)
 
 
 def _free_ports(count: int) -> list[int]:

@@ -102,6 +102,8 @@ def test_an_encoding_that_lacks_a_character_gets_an_escape() -> None:
         ("https://user:hunter2@host/x", "https://user:[secret]@host/x"),
         ("GET /o?X-Amz-Signature=abcdef&x=1", "GET /o?X-Amz-Signature=[secret]&x=1"),
         ("Authorization: Bearer abc.def", "Authorization: Bearer [secret]"),
+        ("https://user:hun/ter2@host/x", "https://user:[secret]@host/x"),
+        ("http://127.0.0.1:9000 is down, ask me@host", "http://127.0.0.1:9000 is down, ask me@host"),
         ("no secret here: token budget", "no secret here: token budget"),
     ],
 )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,8 +12,16 @@ from support.largesets import write_large_set
 from support.toysets import manifest_of, write_set
 
 from ckptsync.core import sets
-from ckptsync.core.errors import CorruptError, LockedError, NothingFoundError, UsageError
+from ckptsync.core.errors import (
+    CorruptError,
+    CredentialsError,
+    LockedError,
+    NothingFoundError,
+    ServiceError,
+    UsageError,
+)
 from ckptsync.core.manifest import Manifest
+from ckptsync.store.base import ObjectInfo, Stored
 from ckptsync.store.folder import FolderStore
 from ckptsync.store.fsspec_store import FsspecStore
 from ckptsync.store.repository import (
@@ -371,6 +381,72 @@ class Lying(FolderStore):
 def test_a_store_that_does_not_keep_conditions_is_found_out(fast_folder: Path) -> None:
     repository = create_repository(Lying(fast_folder / "store"))
     assert not repository.conditional
+
+
+class Forgetting(FolderStore):
+    """Says that it has written, and has not."""
+
+    def put(self, key: str, data: bytes, **conditions: object) -> str:
+        return "version"
+
+
+class Late(FolderStore):
+    """Lists nothing that was written a moment ago, as stores do that become consistent some day."""
+
+    def list(self, prefix: str = "", *, after: str = "") -> Iterator[ObjectInfo]:
+        return (info for info in super().list(prefix, after=after) if not info.key.startswith(keys.CLAIMS))
+
+
+def test_a_store_that_forgets_what_it_is_sent_is_found_out(fast_folder: Path, tree: Path) -> None:
+    create_repository(FolderStore(fast_folder / "store"))
+    repository = open_repository(Forgetting(fast_folder / "store"))
+    with pytest.raises(ServiceError, match="it is not there"):
+        push_set(repository, RUN, tree, write_set(tree, "cartpole", 100).stem)
+
+
+def test_nothing_is_removed_from_a_store_that_lists_late(fast_folder: Path) -> None:
+    create_repository(FolderStore(fast_folder / "store"))
+    repository = open_repository(Late(fast_folder / "store"))
+    with pytest.raises(ServiceError, match="does not list"), collecting(repository):
+        raise AssertionError("nobody gets here")
+
+
+class Refusing(FolderStore):
+    """Lets nobody in any more, from one kind of key on."""
+
+    prefix = ""
+
+    def read(self, key: str, *, limit: int) -> Stored:
+        if key.startswith(self.prefix):
+            raise CredentialsError("the credentials have expired")
+        return super().read(key, limit=limit)
+
+
+@pytest.mark.parametrize("prefix", [keys.VERSIONS, keys.HEADS, keys.TAGS, keys.FORMAT_KEY])
+def test_a_store_that_cannot_be_read_is_not_called_damaged(fast_folder: Path, tree: Path, prefix: str) -> None:
+    store = Refusing(fast_folder / "store")
+    store.prefix = "nothing"
+    repository = create_repository(store)
+    set_tag(repository, push_set(repository, RUN, tree, write_set(tree, "cartpole", 100).stem).version, "good")
+    store.prefix = prefix
+    with pytest.raises(CredentialsError):
+        list(scrub(repository))
+
+
+@pytest.mark.parametrize("seconds", [-10 * 365 * 86_400, 3_600])
+def test_a_claim_is_judged_by_the_clock_of_the_store(fast_folder: Path, seconds: float) -> None:
+    """One that lies in the past is dead; of one in the future nobody knows, so it counts."""
+    repository = create_repository(FolderStore(fast_folder / "store"))
+    key = keys.claim_key("push", "0123456789abcdef")
+    repository.store.put(key, b"somebody's")
+    at = time.time() + seconds
+    os.utime(fast_folder / "store" / key, (at, at))
+    if seconds > 0:
+        with pytest.raises(LockedError), collecting(repository):
+            pass
+    else:
+        with collecting(repository):
+            assert repository.store.head(key) is None
 
 
 @pytest.mark.slow
