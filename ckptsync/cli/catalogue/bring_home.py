@@ -73,7 +73,8 @@ BRING_HOME = (
         description=(
             "Adds the sets, then moves the head: whole or not at all. What is refused goes to the quarantine with the "
             "reason, what gives way goes to the attic. A set of the tree that is damaged is replaced by the session's "
-            "sound copy. Never goes behind something newer unless --session names it."
+            "sound copy. Never goes behind something newer unless --session names it. In an empty clone of a project "
+            "with a store it brings what the store has."
         ),
         examples=(
             ("ckptsync restore --dry-run", "the plan"),
