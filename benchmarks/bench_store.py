@@ -46,6 +46,8 @@ from ckptsync.testing.sb3_files import mlp_parameters, write_sb3_zip
 
 _REPEATS = int(os.environ.get("CKPTSYNC_BENCH_REPEATS", "5"))
 _SMALL_FILES, _SMALL_BYTES = 2_000, 10_000
+# One by one and far away they take minutes
+_FAR_FILES = 200
 _LATENCY_SECONDS, _FAILING = 0.02, 0.01
 _UPLOAD = """
 import sys, boto3
@@ -244,17 +246,21 @@ def _pull(bench: Bench, name: str, files: list[Path], share: float = 1.0) -> Non
         shutil.rmtree(target)
 
 
-def small(bench: Bench, models: Models, share: float = 1.0) -> None:
+def small(bench: Bench, _models: Models) -> None:
     """Push and pull many small files, and read many small objects, beside boto3 one by one."""
+    _small(bench, _SMALL_FILES)
+
+
+def _small(bench: Bench, files: int, share: float = 1.0) -> None:
     prefix, tree = _fresh(bench)
     fsio.make_folder(tree)
     client, store = bench.client(), open_store(bench.url(prefix))
     repository = create_repository(store)
     rounds = range(_few() + 1)
-    sets = [_set_of_small_files(tree, number) for number in rounds]
-    keys = [[f"{prefix}-plain/{number}/{place}" for place in range(_SMALL_FILES)] for number in rounds]
+    sets = [_set_of_small_files(tree, number, files) for number in rounds]
+    keys = [[f"{prefix}-plain/{number}/{place}" for place in range(files)] for number in rounds]
     segments = sorted((tree / names.segment_folder(SCENARIO)).iterdir())
-    paths = [segments[number * _SMALL_FILES : (number + 1) * _SMALL_FILES] for number in rounds]
+    paths = [segments[number * files : (number + 1) * files] for number in rounds]
 
     def push(number: int) -> None:
         push_set(repository, SCENARIO, tree, sets[number])
@@ -273,7 +279,7 @@ def small(bench: Bench, models: Models, share: float = 1.0) -> None:
         for place, key in enumerate(keys[number]):
             client.download_file(weed.BUCKET, key, str(target / str(place)))
 
-    heading(f"{_SMALL_FILES:,} files of {_SMALL_BYTES / 1000:.0f} kB; warm clients in one process")
+    heading(f"{files:,} files of {_SMALL_BYTES / 1000:.0f} kB; warm clients in one process")
     goal = f"at least {2 / share:.2f}"
     for ours, theirs, verb in ((push, upload, "push"), (bring, download, "pull")):
         mine, other = f"ckptsync, {verb}", f"boto3, {theirs.__name__}_file one by one"
@@ -283,10 +289,10 @@ def small(bench: Bench, models: Models, share: float = 1.0) -> None:
         _rows(timed)
         _compared(f"{verb}: times as fast", timed, other, mine, goal)
     store.close()
-    _small_objects(bench, goal)
+    _small_objects(bench, files, goal)
 
 
-def _small_objects(bench: Bench, goal: str) -> None:
+def _small_objects(bench: Bench, files: int, goal: str) -> None:
     """Write and read many small objects, each in a request of its own."""
     prefix = f"s{next(_numbers)}"
     store = open_store(bench.url(prefix))
@@ -295,13 +301,13 @@ def _small_objects(bench: Bench, goal: str) -> None:
     client = bench.client()
 
     def put() -> None:
-        data = [os.urandom(_SMALL_BYTES) for _ in range(_SMALL_FILES)]
+        data = [os.urandom(_SMALL_BYTES) for _ in range(files)]
         with ThreadPoolExecutor(repository.workers) as pool:
             for _ in pool.map(lambda item: store.put(object_key(_digest(item)), item, digest=_digest(item)), data):
                 pass
 
     def put_plain() -> None:
-        for number in range(_SMALL_FILES):
+        for number in range(files):
             client.put_object(Bucket=weed.BUCKET, Key=f"{prefix}-plain/{number}", Body=os.urandom(_SMALL_BYTES))
 
     def read() -> None:
@@ -309,11 +315,11 @@ def _small_objects(bench: Bench, goal: str) -> None:
             raise RuntimeError("an object is damaged")
 
     def read_plain() -> None:
-        for number in range(_SMALL_FILES):
+        for number in range(files):
             client.get_object(Bucket=weed.BUCKET, Key=f"{prefix}-plain/{number}")["Body"].read()
 
     put(), put_plain()
-    heading(f"{_SMALL_FILES:,} objects of {_SMALL_BYTES / 1000:.0f} kB; warm clients in one process")
+    heading(f"{files:,} objects of {_SMALL_BYTES / 1000:.0f} kB; warm clients in one process")
     for ours, theirs, verbs in ((read, read_plain, ("scrub", "get")), (put, put_plain, ("put", "put"))):
         mine, other = f"ckptsync, {verbs[0]}", f"boto3, {verbs[1]}_object one by one"
         # Ours first, for what it puts is not to be read by it
@@ -337,7 +343,7 @@ def faults(bench: Bench, models: Models) -> None:
         for name, files in models.dense().items():
             _dense_in_process(far, name, files, share=1.2)
             _pull(far, name, files, share=1.2)
-        small(far, models, share=1.2)
+        _small(far, _FAR_FILES, share=1.2)
 
 
 # --- shared -----------------------------------------------------------------------------------------------------------
@@ -368,13 +374,13 @@ def _pushes(bench: Bench, tree: Path, number: int, file: Path) -> Callable[[], f
     return run
 
 
-def _set_of_small_files(tree: Path, number: int) -> str:
+def _set_of_small_files(tree: Path, number: int, segments: int) -> str:
     """Seal a set whose replay buffer lies in many segments, none of which another set has; return its stem."""
-    stem, start = names.checkpoint_stem(SCENARIO, number), number * _SMALL_FILES
+    stem, start = names.checkpoint_stem(SCENARIO, number), number * segments
     write_sb3_zip(tree / names.model_name(stem), mlp_parameters(), num_timesteps=number)
     report = read_model(tree / names.model_name(stem))
     files = [FileEntry(names.model_name(stem), "model", report.size_bytes, report.digest, report.content)]
-    for place in range(_SMALL_FILES):
+    for place in range(segments):
         data = os.urandom(_SMALL_BYTES)
         name = names.segment_name(start + place, start + place + 1, _digest(data))
         fsio.make_folder(tree / names.segment_folder(SCENARIO))
