@@ -14,20 +14,12 @@ from pathlib import Path
 from timing import heading, row
 
 from ckptsync.testing.kaggle import KaggleService
+from ckptsync.testing.kaggle.toy import TOY_RUN
 
 _CKPTSYNC = Path(sys.executable).with_name("ckptsync")
 _LATENCY_SECONDS = 0.02
 _SESSIONS = 4
-_CONFIG = """
-[runs.toy]
-kernel = "toy"
-runner = "kaggle"
-packages = []
-total_timesteps = 1_000_000
-
-[runs.toy.save]
-every_steps = 50
-"""
+_CONFIG = TOY_RUN.format(every_steps=50)
 
 
 class Bench:

@@ -15,18 +15,12 @@ import pytest
 from support import weed
 
 from ckptsync.testing.kaggle import KaggleService
+from ckptsync.testing.kaggle.toy import TOY_RUN
 
 KERNEL = "tester/ckptsync-toy"
-_CONFIG = """
-[runs.toy]
-kernel = "toy"
-runner = "kaggle"
-packages = []
-total_timesteps = 1_000_000
-
-[runs.toy.save]
-every_steps = 20
-
+_CONFIG = (
+    TOY_RUN.format(every_steps=20)
+    + """
 [runners.kaggle]
 internet = true
 poll_first = 0.05
@@ -36,6 +30,7 @@ poll_longest = 0.2
 url = "{url}"
 mine = true
 """
+)
 
 
 @pytest.fixture(scope="module")

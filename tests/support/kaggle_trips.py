@@ -33,6 +33,7 @@ from ckptsync.sync.reporting import NullReporter
 from ckptsync.testing.kaggle import KaggleService
 from ckptsync.testing.kaggle.faults import Fault
 from ckptsync.testing.kaggle.runs import Run
+from ckptsync.testing.kaggle.toy import TOY_RUN
 
 KERNEL = "tester/ckptsync-toy"
 _TOY = Path(runners.__file__).parents[1] / "templates" / "kernels" / "toy"
@@ -40,16 +41,9 @@ _COMMAND = Path(sys.executable).with_name("ckptsync")
 _STEPS = 100
 # No trip may take longer as a process of its own: patience of every kind is over long before
 _DEADLINE_SECONDS = 120
-_CONFIG = """
-[runs.toy]
-kernel = "toy"
-runner = "kaggle"
-packages = []
-total_timesteps = 1_000_000
-
-[runs.toy.save]
-every_steps = 20
-keep_last = 3
+_CONFIG = (
+    TOY_RUN.format(every_steps=20)
+    + """keep_last = 3
 
 [runners.kaggle]
 carrier = "{carrier}"
@@ -61,6 +55,7 @@ poll_longest = 0.2
 wait_patience = "20s"
 fetch_patience = "10s"
 """
+)
 _ANSWER_LOST = {Fault.DROP_AFTER, Fault.DROP_IN, Fault.TRUNCATED, Fault.TRUNCATED_BARE}
 # How a session ends, and how often
 _ENDS = {"steps": 10, "crash": 2, "leaves": 1, "limit": 2, "cancelled": 1, "cancelled without a trace": 1}
