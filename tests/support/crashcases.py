@@ -259,14 +259,15 @@ def move(members: int, each: int = 0) -> Case:
     )
 
 
+def _set_aside_all(root: Path, ack: Ack) -> None:
+    tree = tree_of(root)
+    for stored in sets.scan(tree.checkpoints):
+        sets.set_aside(stored, tree.attic)
+    ack("moved")
+
+
 def move_plain() -> Case:
     """Move plain SB3 output to the attic: its bytes are in one place or in both."""
-
-    def operate(root: Path, ack: Ack) -> None:
-        tree = tree_of(root)
-        for stored in sets.scan(tree.checkpoints):
-            sets.set_aside(stored, tree.attic)
-        ack("moved")
 
     def check(root: Path, acked: list[str]) -> None:
         tree = tree_of(root)
@@ -278,7 +279,7 @@ def move_plain() -> Case:
     return Case(
         "move a plain file",
         lambda root: void(write_plain(tree_of(root).checkpoints, "cartpole", 100)),
-        operate,
+        _set_aside_all,
         check,
         lambda root: check(root, ["moved"]),
     )
@@ -292,19 +293,13 @@ def move_corrupt() -> Case:
         write_set(folder, "cartpole", 100, members=3)
         (folder / (stem(100) + names.MANIFEST_SUFFIX)).write_bytes(b"{")
 
-    def operate(root: Path, ack: Ack) -> None:
-        tree = tree_of(root)
-        for stored in sets.scan(tree.checkpoints):
-            sets.set_aside(stored, tree.attic)
-        ack("moved")
-
     def check(root: Path, acked: list[str]) -> None:
         tree = tree_of(root)
         assert stems(tree.checkpoints, SetState.UNSEALED) == set()
         assert set(root.rglob(f"{stem(100)}.resume.safetensors"))
         assert not acked or fsio.list_names(tree.checkpoints) == []
 
-    return Case("move a corrupt set", prepare, operate, check, lambda root: check(root, ["moved"]))
+    return Case("move a corrupt set", prepare, _set_aside_all, check, lambda root: check(root, ["moved"]))
 
 
 def void(_value: object) -> None:
