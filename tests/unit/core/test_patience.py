@@ -106,10 +106,10 @@ def test_a_sign_of_life_begins_anew(clock: Clock) -> None:
     told: list[CkptsyncError] = []
     failures = Failures(clock.patience(tell=told.append))
     for _ in range(100):
-        failures.wait(DOWN)
-        failures.wait(DOWN)
+        for _ in range(3):
+            failures.wait(DOWN)
         failures.heard()
-    assert clock.slept == [0.5, 1.0] * 100
+    assert clock.slept == [0.5, 1.0, 2.0] * 100
     assert told == [DOWN] * 100  # the first of each row
 
 
