@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Iterator
@@ -9,13 +10,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..core import fsio
-from ..core.errors import NothingFoundError, UnsafePathError, storage_error
+from ..core.errors import NothingFoundError, StorageError, UnsafePathError, storage_error
 from ..core.uploading import Target
 from . import base, walking
 from .base import Capabilities, ObjectInfo, PreconditionError, Stored
 
 _LOCK_NAME = ".ckptsync.lock"
 _LOCK_SECONDS = 30.0
+_NO_ROOM = (
+    "make room on the store's disk, then run the same command again; 'ckptsync prune' needs a few kilobytes itself"
+)
 
 
 class FolderStore:
@@ -49,11 +53,12 @@ class FolderStore:
         """Write an object durably; see `Store`."""
         base.check_put(self, key, data, create, replacing)
         path = self._path(key)
-        fsio.make_folder(path.parent)
-        if not create and replacing is None:
-            fsio.write_bytes(path, data)
-            return _version(data) if digest is None else digest
-        with self._locked():
+        with _room():
+            fsio.make_folder(path.parent)
+            if not create and replacing is None:
+                fsio.write_bytes(path, data)
+                return _version(data) if digest is None else digest
+        with _room(), self._locked():
             found = _version_of(path)
             if (create and found is not None) or (replacing is not None and found != replacing):
                 raise PreconditionError(
@@ -139,6 +144,17 @@ class FolderStore:
             return
         except OSError as error:
             raise storage_error(error, self._root / prefix, action="list") from error
+
+
+@contextmanager
+def _room() -> Iterator[None]:
+    """Say what helps where the disk is full: nothing of the project lies there."""
+    try:
+        yield
+    except StorageError as error:
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno in (errno.ENOSPC, errno.EDQUOT):
+            error.hint = _NO_ROOM
+        raise
 
 
 def _file_entry(entry: os.DirEntry[str]) -> Iterator[walking.Entry]:

@@ -101,8 +101,7 @@ def serving(folder: Path, rights: Mapping[str, Sequence[str]] | None = None) -> 
         )
     try:
         _wait(process, server, folder)
-        if rights is not None:
-            _wait_for_bucket(server)
+        _wait_for_bucket(server)
         yield server
     finally:
         if process.poll() is None:
@@ -125,7 +124,7 @@ def _wait(process: subprocess.Popen[bytes], server: Server, folder: Path) -> Non
 
 
 def _wait_for_bucket(server: Server) -> None:
-    """Where clients have rights, a stranger is refused before anybody looks whether the bucket is there."""
+    """A stranger is refused before anybody looks whether the bucket is there yet."""
     import boto3
     from botocore.exceptions import ClientError
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import resource
+import signal
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from support.projects import CONFIG, make_project, seal_set, set_head
 
 from ckptsync.cli.app import main
 from ckptsync.core import jsonio
+from ckptsync.project.config import load_project
 from ckptsync.store.repository import documents
 
 pytestmark = pytest.mark.slow
@@ -147,6 +150,25 @@ def test_a_checkpoint_that_the_head_names_and_that_is_gone_is_no_first_start(
     assert run(capsys, "repair")[0] == 0
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert run(capsys, "pull")[0] == 0
+
+
+def test_a_full_disk_is_told_and_leaves_the_store_whole(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    project = load_project(Path.cwd(), environ={})
+    tree = project.tree(project.run("a"))
+    for steps, size in ((300, 10), (400, 300_000)):
+        set_head(tree, seal_set(tree.checkpoints, steps, extra={"resume": os.urandom(size)}))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        code, said = run(capsys, "push")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert code == 1
+    assert str(store / "objects") in said
+    assert run(capsys, "scrub")[0] == 0
+    assert run(capsys, "push")[1].count("pushed a_checkpoint_400") > 0
 
 
 def test_two_repositories_do_not_stand_at_one_place(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
