@@ -38,6 +38,13 @@ FIELDS = [
     ),
     *("token", "createUrl", "errorMessage"),
 ]
+SOUND: dict[str, Any] = {
+    "metadata": {"currentVersionNumber": 3},
+    "blob": {"source": "print()"},
+    "token": "a-token",
+    "createUrl": "https://storage.example/upload",
+}
+INSIDE = [("metadata", "currentVersionNumber"), ("blob", "source")]
 CALLS: list[Callable[[KaggleClient], Any]] = [
     lambda c: c.push({"slug": "a/b"}),
     lambda c: c.kernel("a", "b"),
@@ -59,13 +66,26 @@ CALLS: list[Callable[[KaggleClient], Any]] = [
 @pytest.mark.parametrize("number", range(len(CALLS)))
 def test_no_answer_breaks_a_call(service: KaggleService, home: Path, number: int) -> None:
     client = client_of(service, home, patience=Patience(0.0))
-    for field in FIELDS:
-        for value in ODD:
-            client._kernels._client._send = lambda *_told, field=field, value=value: {field: value}
-            try:
-                CALLS[number](client)
-            except CkptsyncError:
-                pass
+    asked = 0
+
+    def call(answer: dict[str, Any]) -> None:
+        def send(*_told: object) -> dict[str, Any]:
+            nonlocal asked
+            asked += 1
+            return answer
+
+        client._kernels._client._send = send  # every client has this transport
+        CALLS[number](client)
+
+    call(SOUND)  # else nothing behind the first look at it would be tried
+    odd = [{**SOUND, field: value} for field in FIELDS for value in ODD]
+    odd += [{**SOUND, part: {**SOUND[part], field: value}} for part, field in INSIDE for value in ODD]
+    for answer in odd:
+        try:
+            call(answer)
+        except CkptsyncError:
+            pass
+    assert asked >= 1 + len(odd)
 
 
 @pytest.mark.parametrize(("fault", "said"), [("truncated-bare", "damaged or cut short"), ("html", "no JSON but")])
