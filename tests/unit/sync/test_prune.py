@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -79,9 +80,9 @@ def test_it_says_why_each_stays_or_goes(project: Project, tmp_path: Path) -> Non
     assert stored(project) == [200, 300, 500, 600]
 
 
-def test_rules_are_taken_from_the_command(project: Project) -> None:
-    report = prune(project, project.run("a"), REPORTER, keep_last=1, keep_best=2, keep_every_steps=400, dry_run=True)
-    assert why(report) == {
+def test_rules_are_taken_from_the_command_else_from_the_run(project: Project) -> None:
+    run, rules = project.run("a"), {"keep_last": 1, "keep_best": 2, "keep_every_steps": 400}
+    kept = {
         100: ("best",),
         200: ("best",),
         300: ("final",),
@@ -89,6 +90,12 @@ def test_rules_are_taken_from_the_command(project: Project) -> None:
         500: (),
         600: ("head", "last"),
     }
+    assert why(prune(project, run, REPORTER, **rules, dry_run=True)) == kept
+    strict = replace(run, save=replace(run.save, **rules))
+    assert why(prune(project, strict, REPORTER, dry_run=True)) == kept
+    loose = {"keep_last": 5, "keep_best": 6, "keep_every_steps": 100}
+    report = prune(project, strict, REPORTER, **loose, dry_run=True)
+    assert why(report)[500] == ("last", "best", "every")
 
 
 def test_what_a_rollback_left_stays_until_training_has_passed_it(project: Project, tmp_path: Path) -> None:
