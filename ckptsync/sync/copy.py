@@ -127,7 +127,7 @@ def _send(source: Repository, target: Repository, wanted: tuple[VersionKey, ...]
     if not wanted:
         return 0
     sent = 0
-    with reporter.progress("copying", None) as meter, copying(source, target) as copier:
+    with copying(source, target) as copier, reporter.progress("copying", copier.size_of(wanted)) as meter:
         for key in wanted:
             done = copier.copy(key, progress=meter.advance)
             sent += done.sent_bytes

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import repeat
 
-from ...core.errors import CorruptError
+from ...core.errors import CorruptError, NothingFoundError
 from ..base import MAX_OBJECT_BYTES
 from .keys import VersionKey, object_key
 from .pushing import Pusher, pushing
@@ -60,6 +60,22 @@ class Copier:
         self._pusher = pusher
         self._pool = pool
         self._present: set[str] = set()
+
+    def size_of(self, keys: Sequence[VersionKey]) -> int:
+        """Return how many bytes of objects these versions need together; they are read for it.
+
+        One that cannot be read needs nothing: `copy` says what is wrong with it when its turn comes.
+        """
+        sizes: dict[str, int] = {}
+        for objects in self._pool.map(self._objects, keys):
+            sizes.update(objects)
+        return sum(sizes.values())
+
+    def _objects(self, key: VersionKey) -> dict[str, int]:
+        try:
+            return self._source.read(key).objects()
+        except (CorruptError, NothingFoundError):
+            return {}
 
     def copy(self, key: VersionKey, *, progress: Progress = lambda done: None) -> Copied:
         """Copy a version with the objects that it needs; what is there is not sent again.
