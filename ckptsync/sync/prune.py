@@ -8,7 +8,7 @@ from typing import Any
 from ..core.policy import Retained, why_kept
 from ..core.session import SavePolicy
 from ..project.config import Project, RunConfig
-from ..store.repository import Repository, VersionKey, collecting
+from ..store.repository import Repository, VersionKey, removing
 from .reporting import Reporter
 from .stores import StoredVersion, opened, stored_versions
 
@@ -132,13 +132,13 @@ def prune_in(
     if dry_run:
         return PruneReport(where, run.name, judge(stored_versions(repository, run), policy), None, dry_run)
     with (
-        collecting(repository, wait_seconds=wait_seconds) as collector,
+        removing(repository, wait_seconds=wait_seconds) as remover,
         reporter.progress("pruning", None, "things") as meter,
     ):
         versions = judge(stored_versions(repository, run), policy)
-        collector.delete([item.key for item in versions if not item.why])
-        collected = collector.sweep(progress=meter.advance)
-    return PruneReport(where, run.name, versions, collected.size_bytes)
+        remover.remove([item.key for item in versions if not item.why])
+        swept = remover.sweep(progress=meter.advance)
+    return PruneReport(where, run.name, versions, swept.size_bytes)
 
 
 def judge(versions: list[StoredVersion], policy: SavePolicy) -> tuple[Judged, ...]:

@@ -28,13 +28,13 @@ from ckptsync.store.repository import (
     ROLLBACK,
     Repository,
     VersionKey,
-    collecting,
     create_repository,
     move_head,
     open_repository,
     pull_set,
     push_set,
     read_head,
+    removing,
     scrub,
 )
 from ckptsync.testing.faulty_proxy import Fault, FaultyProxy
@@ -139,12 +139,12 @@ class Actors:
         self.acked.add(push_set(repository, RUN, self._tree, stem(chance.choice(STEPS))).version)
 
     def _prune(self, repository: Repository, chance: random.Random) -> None:
-        with collecting(repository, wait_seconds=1) as collector:
-            kept = collector.kept()
+        with removing(repository, wait_seconds=1) as remover:
+            kept = remover.kept()
             gone = [key for key in repository.versions() if key not in kept and chance.random() < 0.5]
             self.removed.update(gone)
-            collector.delete(gone)
-            collector.sweep()
+            remover.remove(gone)
+            remover.sweep()
 
     def _roll_back(self, repository: Repository, chance: random.Random) -> None:
         found = list(repository.versions())

@@ -18,7 +18,6 @@ from ckptsync.store.folder import FolderStore
 from ckptsync.store.repository import (
     ROLLBACK,
     Repository,
-    collecting,
     create_repository,
     list_tags,
     move_head,
@@ -26,6 +25,7 @@ from ckptsync.store.repository import (
     pull_set,
     push_set,
     read_head,
+    removing,
     scrub,
     set_tag,
 )
@@ -89,10 +89,10 @@ def _prepare_changes(root: Path) -> None:
 
 def _prune(root: Path, ack: Ack) -> None:
     repository = opened(root)
-    with collecting(repository, lease_seconds=-3_600) as collector:  # whoever was killed is dead at once
-        gone = [version for version in repository.versions() if version not in collector.kept()]
-        collector.delete(gone)
-        collector.sweep()
+    with removing(repository, lease_seconds=-3_600) as remover:  # whoever was killed is dead at once
+        gone = [version for version in repository.versions() if version not in remover.kept()]
+        remover.remove(gone)
+        remover.sweep()
     ack("swept")
 
 

@@ -14,7 +14,7 @@ from support.toysets import payload
 
 from ckptsync.core import sets
 from ckptsync.store.folder import FolderStore
-from ckptsync.store.repository import collecting, create_repository, pull_set, pushing, scrub
+from ckptsync.store.repository import create_repository, pull_set, pushing, removing, scrub
 
 pytestmark = pytest.mark.slow
 
@@ -63,9 +63,9 @@ def test_every_version_comes_back_to_the_byte(case: tuple[int, list[dict[str, by
             ]
         assert all(item.sent_bytes <= item.size_bytes for item in pushed)
         gone = data.draw(st.sets(st.sampled_from(range(len(pushed)))), "removed") - {len(pushed) - 1}
-        with collecting(repository) as collector:
-            collector.delete([pushed[number].version for number in gone])
-            collector.sweep()
+        with removing(repository) as remover:
+            remover.remove([pushed[number].version for number in gone])
+            remover.sweep()
         for number, item in enumerate(pushed):
             if number not in gone:
                 manifest = pull_set(repository, item.version, root / "pulled").manifest

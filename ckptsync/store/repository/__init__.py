@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from .collecting import Collector, collecting
 from .copying import Copier, copying, read_object
 from .keys import VersionKey
 from .pulling import Pulled, pull_set
@@ -22,24 +21,24 @@ from .refs import (
     set_head_anew,
     set_tag,
 )
+from .removing import Remover, removing
 from .repository import Repository, create_repository, open_repository, probe_writing
 from .scrubbing import Damage, scrub
 from .versions import Version
 
 __all__ = [
     "ROLLBACK",
-    "Collector",
     "Copier",
     "Damage",
     "Pulled",
     "Pushed",
     "Pusher",
+    "Remover",
     "Repository",
     "StoreHead",
     "Tag",
     "Version",
     "VersionKey",
-    "collecting",
     "copying",
     "create_repository",
     "has_tag",
@@ -56,6 +55,7 @@ __all__ = [
     "read_object",
     "read_tag",
     "remove_tag",
+    "removing",
     "scrub",
     "set_head_anew",
     "set_tag",

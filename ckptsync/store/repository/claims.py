@@ -22,9 +22,10 @@ from ..base import ObjectInfo, PreconditionError, Store
 from . import documents, keys
 
 SCHEMA = "ckptsync.claim/1"
-# Who refers to versions and objects, and who removes them
+# Who refers to versions and objects, and who removes them; the words of keys that are written already
 PUSH = "push"
-COLLECT = "collect"
+REMOVE = "collect"
+_SAID = {PUSH: "a push, or a new name", REMOVE: "a removal"}
 LEASE_SECONDS = 300.0
 # So often within a lease is a claim renewed
 _RENEWALS = 6
@@ -203,13 +204,14 @@ def _acquire(
 
 def _holder(store: Store, key: str) -> str:
     kind = key.removeprefix(keys.CLAIMS).rpartition("/")[0]
+    work = f"somebody is at work ({_SAID.get(kind, kind)})"
     try:
         data = store.read(key, limit=_MAX_CLAIM_BYTES).data
         said = documents.parse(data, SCHEMA, key, lambda value: (value["host"], value["process"], value["since"]))
     except CkptsyncError:
-        return f"somebody is at work ({kind})"
+        return work
     host, process, since = said
-    return f"somebody is at work ({kind}) on {host!r:.80}, process {process!r:.20}, since {since!r:.40}"
+    return f"{work} on {host!r:.80}, process {process!r:.20}, since {since!r:.40}"
 
 
 def _seconds() -> float:

@@ -15,7 +15,7 @@ from ...core.manifest import MAX_MANIFEST_BYTES, FileEntry, Manifest
 from ...core.readers.window import RefusedError, Window
 from ..base import PreconditionError, Store
 from . import claims
-from .claims import COLLECT, PUSH, Claim
+from .claims import PUSH, REMOVE, Claim
 from .cutting import Draft, disagrees, draft_large
 from .keys import VersionKey, object_key
 from .packing import Packing
@@ -68,7 +68,7 @@ def pushing(
     with claims.held(
         repository.store,
         PUSH,
-        (COLLECT,),
+        (REMOVE,),
         what="the push",
         wait_seconds=wait_seconds,
         lease_seconds=lease_seconds,

@@ -246,7 +246,7 @@ def read_tag(repository: Repository, run: str, scenario: str, name: str) -> Tag:
 def _kept(repository: Repository, version: VersionKey, what: str) -> Iterator[None]:
     """Let nobody remove a version while it gets a name. Raises NothingFoundError when it is not there."""
     store = repository.store
-    with claims.held(store, claims.PUSH, (claims.COLLECT,), what=what, wait_seconds=_WAIT_SECONDS) as claim:
+    with claims.held(store, claims.PUSH, (claims.REMOVE,), what=what, wait_seconds=_WAIT_SECONDS) as claim:
         if store.head(version.key) is None:
             raise NothingFoundError(
                 f"there is no version {version.key} in {store.url}",

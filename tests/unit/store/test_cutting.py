@@ -16,11 +16,11 @@ from ckptsync.store.folder import FolderStore
 from ckptsync.store.repository import (
     Pushed,
     Repository,
-    collecting,
     create_repository,
     cutting,
     pull_set,
     pushing,
+    removing,
     scrub,
 )
 from ckptsync.store.repository.ranges import Span, spans
@@ -117,9 +117,9 @@ def test_a_file_in_too_many_objects_is_stored_whole_again(
 def test_what_is_shared_outlives_its_first_version(repository: Repository, tree: Path, tmp_path: Path) -> None:
     first = tensors()
     pushed = push(repository, tree, safetensors(first), safetensors(changed(first, "0")))
-    with collecting(repository) as collector:
-        collector.delete([pushed[0].version])
-        assert collector.sweep().objects == 0
+    with removing(repository) as remover:
+        remover.remove([pushed[0].version])
+        assert remover.sweep().objects == 0
     assert_whole(repository, pushed[1:], tree, tmp_path)
 
 

@@ -29,7 +29,6 @@ from ckptsync.store.repository import (
     Repository,
     VersionKey,
     claims,
-    collecting,
     create_repository,
     keys,
     list_heads,
@@ -43,6 +42,7 @@ from ckptsync.store.repository import (
     read_tag,
     refs,
     remove_tag,
+    removing,
     scrub,
     set_tag,
 )
@@ -238,15 +238,15 @@ def test_removing_keeps_what_is_named_and_what_is_needed(repository: Repository,
     ]
     set_tag(repository, pushed[0], "keep")
     repository.store.put("objects/foreign", b"somebody else's")
-    with collecting(repository) as collector:
+    with removing(repository) as remover:
         for named, word in ((pushed[0], "keep"), (pushed[2], "head")):
             with pytest.raises(UsageError, match=word):
-                collector.delete([pushed[1], named])
-        collector.delete([pushed[1]])
-        foreseen = collector.sweep(dry_run=True)
-        assert collector.sweep() == foreseen
+                remover.remove([pushed[1], named])
+        remover.remove([pushed[1]])
+        foreseen = remover.sweep(dry_run=True)
+        assert remover.sweep() == foreseen
         assert foreseen.objects == 1
-        assert collector.sweep().objects == 0
+        assert remover.sweep().objects == 0
     assert list(repository.versions()) == [pushed[0], pushed[2]]
     assert list(scrub(repository)) == []
     assert repository.store.head("objects/foreign") is not None
@@ -255,10 +255,10 @@ def test_removing_keeps_what_is_named_and_what_is_needed(repository: Repository,
 
 def test_nothing_is_removed_while_somebody_pushes(repository: Repository, tree: Path) -> None:
     with pushing(repository) as pusher:
-        with pytest.raises(LockedError, match="push"), collecting(repository):
+        with pytest.raises(LockedError, match="a push"), removing(repository):
             pass
         pusher.push(RUN, tree, write_set(tree, "cartpole", 100).stem)
-    with collecting(repository), pytest.raises(LockedError, match="collect"), pushing(repository, wait_seconds=0):
+    with removing(repository), pytest.raises(LockedError, match="a removal"), pushing(repository, wait_seconds=0):
         pass
     with pushing(repository), pushing(repository):
         pass
@@ -270,18 +270,18 @@ def test_nothing_gets_a_name_while_somebody_removes(
 ) -> None:
     monkeypatch.setattr(refs, "_WAIT_SECONDS", 0)
     pushed = push_set(repository, RUN, tree, write_set(tree, "cartpole", 100).stem)
-    with collecting(repository):
-        with pytest.raises(LockedError, match="collect"):
+    with removing(repository):
+        with pytest.raises(LockedError, match="a removal"):
             move_head(repository, pushed.head, pushed.version, reason=ROLLBACK)
-        with pytest.raises(LockedError, match="collect"):
+        with pytest.raises(LockedError, match="a removal"):
             set_tag(repository, pushed.version, "good")
 
 
 def test_claims_of_the_dead_do_not_last(repository: Repository, tree: Path) -> None:
     repository.store.put("claims/push/0123456789abcdef.json", b"left by a process that was killed")
-    with pytest.raises(LockedError, match="somebody is at work"), collecting(repository):
+    with pytest.raises(LockedError, match="somebody is at work"), removing(repository):
         pass
-    with collecting(repository, lease_seconds=-3_600):
+    with removing(repository, lease_seconds=-3_600):
         pass
     assert list(repository.store.list("claims/")) == []
 
@@ -338,8 +338,8 @@ def test_a_damaged_version_stops_the_sweep(repository: Repository, tree: Path) -
     version = push_set(repository, RUN, tree, write_set(tree, "cartpole", 100).stem).version
     data = repository.store.read(version.key, limit=1 << 20).data
     repository.store.put(version.key, data[:-10])
-    with collecting(repository) as collector, pytest.raises(CorruptError, match="nothing is removed"):
-        collector.sweep()
+    with removing(repository) as remover, pytest.raises(CorruptError, match="nothing is removed"):
+        remover.sweep()
     assert objects(repository)
 
 
@@ -365,8 +365,8 @@ def test_what_else_lies_in_the_store_is_left_alone(fast_folder: Path, tree: Path
     store.put("objects/ab/notes", b"mine too")
     repository = create_repository(store)
     push_set(repository, RUN, tree, write_set(tree, "cartpole", 100).stem)
-    with collecting(repository) as collector:
-        collector.sweep()
+    with removing(repository) as remover:
+        remover.sweep()
     assert store.head("thesis.tex")
     assert store.head("objects/ab/notes")
 
@@ -407,7 +407,7 @@ def test_a_store_that_forgets_what_it_is_sent_is_found_out(fast_folder: Path, tr
 def test_nothing_is_removed_from_a_store_that_lists_late(fast_folder: Path) -> None:
     create_repository(FolderStore(fast_folder / "store"))
     repository = open_repository(Late(fast_folder / "store"))
-    with pytest.raises(ServiceError, match="does not list"), collecting(repository):
+    with pytest.raises(ServiceError, match="does not list"), removing(repository):
         raise AssertionError("nobody gets here")
 
 
@@ -442,10 +442,10 @@ def test_a_claim_is_judged_by_the_clock_of_the_store(fast_folder: Path, seconds:
     at = time.time() + seconds
     os.utime(fast_folder / "store" / key, (at, at))
     if seconds > 0:
-        with pytest.raises(LockedError), collecting(repository):
+        with pytest.raises(LockedError), removing(repository):
             pass
     else:
-        with collecting(repository):
+        with removing(repository):
             assert repository.store.head(key) is None
 
 

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 
 from ...core.errors import CorruptError, UsageError
 from . import claims, keys
-from .claims import COLLECT, PUSH, Claim
+from .claims import PUSH, REMOVE, Claim
 from .keys import VersionKey
 from .refs import list_heads, list_tags, read_head
 from .repository import Repository
 
 
 @dataclass(frozen=True)
-class Collected:
-    """What a collection removed, or would remove.
+class Swept:
+    """The objects that a sweep removed, or would remove.
 
     Args:
         objects: how many objects.
@@ -29,9 +29,9 @@ class Collected:
 
 
 @contextmanager
-def collecting(
+def removing(
     repository: Repository, *, wait_seconds: float = 0.0, lease_seconds: float = claims.LEASE_SECONDS
-) -> Iterator[Collector]:
+) -> Iterator[Remover]:
     """Remove things, under a claim that excludes pushes. Claims of the dead are swept on the way.
 
     Raises:
@@ -39,17 +39,17 @@ def collecting(
     """
     with claims.held(
         repository.store,
-        COLLECT,
-        (COLLECT, PUSH),
+        REMOVE,
+        (REMOVE, PUSH),
         what="removing",
         wait_seconds=wait_seconds,
         lease_seconds=lease_seconds,
     ) as claim:
-        yield Collector(repository, claim)
+        yield Remover(repository, claim)
 
 
-class Collector:
-    """Removes versions and objects; see `collecting`.
+class Remover:
+    """Removes versions and objects; see `removing`.
 
     Args:
         repository: the repository.
@@ -72,7 +72,7 @@ class Collector:
                 named.setdefault(tag.version, []).append(tag.name)
         return named
 
-    def delete(self, versions: Sequence[VersionKey]) -> None:
+    def remove(self, versions: Sequence[VersionKey]) -> None:
         """Remove versions; their objects stay until `sweep`.
 
         Raises:
@@ -89,7 +89,7 @@ class Collector:
             self._claim.confirm()
             self._repository.store.delete(version.key)
 
-    def sweep(self, *, dry_run: bool = False, progress: Callable[[int], None] = lambda count: None) -> Collected:
+    def sweep(self, *, dry_run: bool = False, progress: Callable[[int], None] = lambda count: None) -> Swept:
         """Remove the objects that no version needs.
 
         Args:
@@ -110,7 +110,7 @@ class Collector:
             if not dry_run:
                 self._claim.confirm()
                 self._repository.store.delete(info.key)
-        return Collected(count, size)
+        return Swept(count, size)
 
     def _needed(self, progress: Callable[[int], None]) -> set[str]:
         needed: set[str] = set()
