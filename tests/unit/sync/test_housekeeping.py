@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from support.projects import CONFIG, Script, make_project, seal_set, set_head, write_model
 
-from ckptsync.core import heads, sets
+from ckptsync.core import fsio, heads, sets
 from ckptsync.core.errors import LockedError, NothingFoundError, UsageError
 from ckptsync.project.config import load_project
 from ckptsync.runners.base import SessionState, Submission
@@ -146,15 +146,36 @@ def test_init_keeps_what_is_there(tmp_path: Path):
 
 
 def test_doctor_says_what_to_do(bench, tmp_path: Path):
-    assert not any(check.ok for check in doctor.doctor(None, folder=tmp_path).checks if check.name == "project")
-    checks = {check.name: check for check in doctor.doctor(bench.project).checks}
-    assert all(checks[name].ok for name in ("python", "disk", "project", "ledger", "kernel of a", "tree of a"))
-    bench.tree.checkpoints.mkdir(parents=True)
+    outside = checked(None, folder=tmp_path)
+    assert (outside["project"].ok, outside["project"].fix) == (False, "ckptsync init")
+    assert str(tmp_path) in outside["disk"].found
+    names = ("python", "disk", "room", "project", "ledger", "kernel of a", "room for a", "tree of a")
+    checks = checked(bench.project)
+    assert [name for name in names if not checks[name].ok] == []
+    assert checks["tree of a"].found.startswith("no checkpoints yet")
+    trip(bench)
+    assert checked(bench.project)["tree of a"].found == "a 200"
     bench.tree.head("a").write_text("{}")
     (bench.project.kernel_folder(bench.run) / "train.py").unlink()
-    bad = {check.name: check for check in doctor.doctor(bench.project).checks if not check.ok}
-    assert {"kernel of a", "tree of a"} <= bad.keys()
-    assert all(check.fix for check in bad.values())
+    bad = [check.name for check in checked(bench.project).values() if not check.ok and check.name in names]
+    assert bad == ["kernel of a", "tree of a"]
+
+
+def checked(project, **where) -> dict[str, doctor.Check]:
+    """Return what doctor finds, after a look that it says what to do where something is wrong, and there alone."""
+    report = doctor.doctor(project, **where)
+    assert report.exit_code == (0 if all(check.ok for check in report.checks) else 1)
+    assert [check.name for check in report.checks if check.ok == bool(check.fix)] == []
+    return {check.name: check for check in report.checks}
+
+
+def test_doctor_says_where_there_is_no_room(bench, monkeypatch):
+    trip(bench)
+    assert checked(bench.project)["room for a"].ok
+    monkeypatch.setattr(fsio, "free_bytes", lambda place: 10)
+    checks = checked(bench.project)
+    assert (checks["room"].ok, checks["room for a"].ok) == (False, False)
+    assert "clean" in checks["room"].fix
 
 
 def test_doctor_asks_for_torch_only_where_something_trains(bench, monkeypatch):
