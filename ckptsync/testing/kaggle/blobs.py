@@ -77,7 +77,7 @@ class Blobs:
         given = _RANGE.fullmatch(request.headers.get("content-range", ""))
         asks = given is not None and given[1] is None
         start = int(given[1]) if given and not asks else 0
-        if not asks and start <= blob.received:  # a gap is not taken
+        if not asks and start <= blob.received and request.fault is not Fault.UPLOAD_IDLE:  # a gap is not taken
             self._receive(request, blob, start)
         return Response(503, b"try again") if request.fault is Fault.UPLOAD_CUT else _progress(blob)
 

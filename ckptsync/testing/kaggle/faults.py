@@ -37,6 +37,7 @@ class Fault(StrEnum):
     UPLOAD_BROKEN = "upload-500"
     UPLOAD_EXPIRED = "upload-404"  # the upload's session is gone
     UPLOAD_CUT = "upload-cut"  # half of the bytes are kept, then 503
+    UPLOAD_IDLE = "upload-idle"  # nothing of the bytes is kept
     URL_EXPIRED = "url-400"  # an XML page in place of the file
     URL_EXPIRED_DENIED = "url-403"
     URL_EXPIRED_OK = "url-200"
@@ -51,7 +52,7 @@ _ANY = (
     *(Fault.HTML, Fault.DROP_BEFORE, Fault.STALL),
     *(Fault.DROP_AFTER, Fault.DROP_IN, Fault.TRUNCATED, Fault.TRUNCATED_BARE, Fault.SLOW),
 )
-_UPLOAD = (Fault.UPLOAD_REFUSED, Fault.UPLOAD_BROKEN, Fault.UPLOAD_EXPIRED, Fault.UPLOAD_CUT)
+_UPLOAD = (Fault.UPLOAD_REFUSED, Fault.UPLOAD_BROKEN, Fault.UPLOAD_EXPIRED, Fault.UPLOAD_CUT, Fault.UPLOAD_IDLE)
 _DOWNLOAD = (Fault.URL_EXPIRED, Fault.URL_EXPIRED_DENIED, Fault.URL_EXPIRED_OK)
 _LISTING = (Fault.LISTED_TWICE, Fault.LISTED_SHUFFLED)
 

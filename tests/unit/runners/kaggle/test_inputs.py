@@ -144,6 +144,7 @@ def test_a_dataset_whose_creation_is_not_answered(
         "upload-500",
         "upload-404",
         "upload-cut",
+        "upload-idle",
         "503",
     ],
 )
@@ -155,11 +156,12 @@ def test_an_upload_goes_on(service: KaggleService, home: Path, packs: dict[str, 
     assert service.faults.fired[fault] == 2  # type: ignore[index]
 
 
+@pytest.mark.parametrize(("fault", "said"), [("upload-500", "the upload of"), ("upload-idle", "keeps nothing of")])
 def test_an_upload_that_cannot_be_done_starts_nothing(
-    service: KaggleService, home: Path, packs: dict[str, Path]
+    service: KaggleService, home: Path, packs: dict[str, Path], fault: str, said: str
 ) -> None:
-    service.faults.add("upload-500", "upload", times=1000)
-    with pytest.raises(ServiceError, match="the upload of"):
+    service.faults.add(fault, "upload", times=100_000)
+    with pytest.raises(ServiceError, match=said):
         runner_of(service, home, patience=SHORT).start(submission("toy/s0001", inputs=packs))
     assert service.runs() == []
 
