@@ -93,7 +93,7 @@ class Store(Protocol):
 
     Keys are relative paths with `/` that `check_key` lets pass; the prefix of the store's URL stands before them and
     is never seen. All methods raise errors of ckptsync.core.errors; one with `transient` set was tried several times
-    already, within the store's deadline.
+    already, within the store's patience.
 
     Args:
         url: where it is, without secrets.

@@ -2,7 +2,7 @@
 
 Every object fits into one request, so there are no multipart uploads to be completed or swept; what is large is many
 objects, sent side by side. The server is told the checksum of what it gets and refuses anything else. Attempts are
-counted here alone, with one deadline for all of them.
+counted here alone, with one patience for all of them.
 """
 
 from __future__ import annotations
