@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from ..core.errors import CkptsyncError, LimitError
+from ..core.patience import growing
 from ..core.units import duration_text
 from ..project.config import Project, RunConfig
 from ..runners.base import Allowance, RemoteRunner
@@ -24,7 +25,6 @@ MACHINES_KEY = "accelerator"
 _FIRST_PAUSE = 30.0
 # The clock here may be wrong, and a quota may be raised: never is it believed for longer that it is no use to ask
 _LONGEST_PAUSE = 3600.0
-_GROWTH = 2.0
 _JITTER = 0.1
 _ASK_SECONDS = 5.0
 
@@ -91,7 +91,7 @@ def when_possible(
     Raises:
         LimitError: waiting does not help.
     """
-    least = _FIRST_PAUSE
+    refusals = 0
     while True:
         try:
             return start()
@@ -99,8 +99,8 @@ def when_possible(
             if not error.transient:
                 raise
             left = seconds_until(error.available_at, clock()) if error.available_at is not None else 0.0
-            pause = min(max(left, least), _LONGEST_PAUSE)
-            least = min(least * _GROWTH, _LONGEST_PAUSE)
+            refusals += 1
+            pause = min(max(left, growing(refusals, _FIRST_PAUSE, _LONGEST_PAUSE)), _LONGEST_PAUSE)
             until = f"waiting until {error.available_at}" if left else f"asking again in {duration_text(pause)}"
             reporter.line(f"{error.message}; {until}")
             sleep(pause * (1.0 + _JITTER * chance()))

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..core.errors import CkptsyncError, ExitCode, LimitError, LockedError, NothingFoundError
+from ..core.patience import growing
 from ..core.session import ScenarioSpec
 from ..core.units import duration_text
 from ..project.config import Project, RunConfig
@@ -140,7 +141,7 @@ def run_until(
         if stop is not None:
             break
         if crashes:
-            pause = min(_FIRST_PAUSE * 2.0 ** (crashes - 1), _LONGEST_PAUSE)
+            pause = growing(crashes, _FIRST_PAUSE, _LONGEST_PAUSE)
             left = limits.restarts - crashes
             reporter.warn(f"{_first_line(trip)}; again in {duration_text(pause)}, then {left} restart(s) are left")
             try:
