@@ -87,13 +87,18 @@ def test_wait_brings_home_what_another_machine_has_started(machines):
         there.wait()
 
 
-def test_the_newest_without_anything_good_gives_way_to_the_one_before(machines):
+def leave_nothing_in_the_second(machines):
+    """One session leaves a checkpoint, the next one breaks before it has any."""
     here = machines.machine("here")
     here.dispatch()
     machines.finish()
     machines.script = Script(steps=(), state=SessionState.RUNNING)
     here.dispatch()
     machines.finish(SessionState.ERROR)
+
+
+def test_the_newest_without_anything_good_gives_way_to_the_one_before(machines):
+    leave_nothing_in_the_second(machines)
     there = machines.machine("there")
     report = there.collect()
     assert (report.exit_code, report.session, there.head.num_timesteps) == (7, "a/s0002", 200)
@@ -103,12 +108,7 @@ def test_the_newest_without_anything_good_gives_way_to_the_one_before(machines):
 
 
 def test_a_lost_checkpoint_is_no_start_from_zero(machines):
-    here = machines.machine("here")
-    here.dispatch()
-    machines.finish()
-    machines.script = Script(steps=(), state=SessionState.RUNNING)
-    here.dispatch()
-    machines.finish(SessionState.ERROR)
+    leave_nothing_in_the_second(machines)
     for path in machines.versions[0].folder.rglob("*.zip"):
         path.write_bytes(b"")
     with pytest.raises(CorruptError, match="the ledger knows a_checkpoint_200_steps"):
