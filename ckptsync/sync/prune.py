@@ -131,13 +131,15 @@ def prune_in(
     where = repository.store.url
     if dry_run:
         return PruneReport(where, run.name, judge(stored_versions(repository, run), policy), None, dry_run)
-    with (
-        removing(repository, wait_seconds=wait_seconds) as remover,
-        reporter.progress("pruning", None, "things") as meter,
-    ):
+    with removing(repository, wait_seconds=wait_seconds) as remover:
         versions = judge(stored_versions(repository, run), policy)
         remover.remove([item.key for item in versions if not item.why])
-        swept = remover.sweep(progress=meter.advance)
+        total = sum(1 for _ in repository.versions())
+        with (
+            reporter.progress("reading versions", total, "versions") as reading,
+            reporter.progress("removing", None) as meter,
+        ):
+            swept = remover.sweep(read=reading.advance, begin=meter.expect, removed=meter.advance)
     return PruneReport(where, run.name, versions, swept.size_bytes)
 
 

@@ -14,6 +14,8 @@ from .keys import VersionKey
 from .refs import list_heads, list_tags, read_head
 from .repository import Repository
 
+Progress = Callable[[int], None]
+
 
 @dataclass(frozen=True)
 class Swept:
@@ -89,30 +91,38 @@ class Remover:
             self._claim.confirm()
             self._repository.store.delete(version.key)
 
-    def sweep(self, *, dry_run: bool = False, progress: Callable[[int], None] = lambda count: None) -> Swept:
+    def sweep(
+        self,
+        *,
+        dry_run: bool = False,
+        read: Progress = lambda count: None,
+        begin: Progress = lambda size: None,
+        removed: Progress = lambda size: None,
+    ) -> Swept:
         """Remove the objects that no version needs.
 
         Args:
             dry_run: only count them.
-            progress: told how many versions and objects more have been looked at.
+            read: told how many versions more have been read.
+            begin: told once how many bytes will be removed.
+            removed: told how many bytes more have been removed.
 
         Raises:
             CorruptError: a version is damaged, so that nobody knows what it needs; nothing is removed then.
         """
-        needed = self._needed(progress)
-        count = size = 0
-        for info in self._repository.store.list(keys.OBJECTS):
-            progress(1)
-            digest = keys.parse_object(info.key)
-            if digest is None or digest in needed:
-                continue  # what has no name of ours is somebody else's
-            count, size = count + 1, size + info.size_bytes
-            if not dry_run:
-                self._claim.confirm()
-                self._repository.store.delete(info.key)
-        return Swept(count, size)
+        needed = self._needed(read)
+        found = ((info, keys.parse_object(info.key)) for info in self._repository.store.list(keys.OBJECTS))
+        # What has no name of ours is somebody else's
+        unneeded = [info for info, digest in found if digest is not None and digest not in needed]
+        size = sum(info.size_bytes for info in unneeded)
+        begin(size)
+        for info in () if dry_run else unneeded:
+            self._claim.confirm()
+            self._repository.store.delete(info.key)
+            removed(info.size_bytes)
+        return Swept(len(unneeded), size)
 
-    def _needed(self, progress: Callable[[int], None]) -> set[str]:
+    def _needed(self, progress: Progress) -> set[str]:
         needed: set[str] = set()
         repository = self._repository
         with ThreadPoolExecutor(repository.workers) as pool:

@@ -42,6 +42,21 @@ def test_an_unknown_end_has_no_share() -> None:
     assert err.getvalue() == "train: 2,048 steps\n"
 
 
+def test_an_end_that_becomes_known_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    err, clock = io.StringIO(), Clock()
+    with Reporter(Output(out=io.StringIO(), err=err), clock=clock).progress("scrubbing", None) as meter:
+        meter.expect(4_000_000)
+        clock.seconds = 11
+        meter.advance(1_000_000)
+    assert err.getvalue() == "scrubbing: 1.0 MB of 4.0 MB (25 %)\n"
+    monkeypatch.setenv("TERM", "xterm")
+    terminal = Terminal()
+    with Reporter(Output(out=io.StringIO(), err=terminal), bar_delay=0).progress("scrubbing", None) as meter:
+        meter.expect(4_000_000)
+        meter.set(1_000_000)
+    assert "/4.00M [" in terminal.getvalue()
+
+
 def test_quiet_means_no_progress() -> None:
     err, clock = io.StringIO(), Clock()
     with Reporter(Output(quiet=True, out=io.StringIO(), err=err), clock=clock).progress("fetch", 10) as meter:
