@@ -19,6 +19,7 @@ _ALL = (
     "bench_kaggle",
     "bench_store",
     "bench_store_many",
+    "bench_store_live",
 )
 
 
