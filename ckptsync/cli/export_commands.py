@@ -46,7 +46,7 @@ def export(arguments: Namespace, output: Output) -> Answer:
 def _source(arguments: Namespace, output: Output) -> Iterator[TrainingTree | Path]:
     """Provide what is exported until the end of the block; with `--store` a copy of a version."""
     if arguments.store:
-        from ..sync.stored_copy import stored_copies
+        from ..sync.store.stored_copy import stored_copies
 
         project = targets.project_of(arguments)
         run, words = project.run(arguments.run), [arguments.target or "head"]

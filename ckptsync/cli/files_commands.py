@@ -80,7 +80,7 @@ def _files_of(arguments: Namespace, words: list[str], output: Output) -> Abstrac
     """Provide the files that words name: paths, or with `--store` versions of the run's store."""
     if not arguments.store:
         return nullcontext([Path(word) for word in words])
-    from ..sync.stored_copy import stored_copies
+    from ..sync.store.stored_copy import stored_copies
 
     project = targets.project_of(arguments)
     return stored_copies(project, project.run(arguments.run), words, Reporter(output), scenario=arguments.scenario)

@@ -11,13 +11,13 @@ from ..project.config import Project, RunConfig
 from ..sync import control, roundtrip
 from ..sync import restore as restoring
 from ..sync.fetch import fetch as fetch_outputs
-from ..sync.from_store import bring_newer, brought, missing
 from ..sync.launch import LaunchOptions, plan
 from ..sync.ledgers import known_records
 from ..sync.lines import Lines
 from ..sync.overview import overview
 from ..sync.reporting import shown_path
-from ..sync.tiers import not_sent, send_copies
+from ..sync.store.from_store import bring_newer, brought, missing
+from ..sync.store.tiers import not_sent, send_copies
 from . import session_text, targets, text
 from .log_text import LOGS_SCHEMA, LogEnd, redact_lines
 from .output import Answer, Output

@@ -15,7 +15,7 @@ from .text import Line
 
 def init_store(arguments: Namespace, output: Output) -> Answer:
     """Make a repository in a store."""
-    from ..sync import stores
+    from ..sync.store import stores
 
     project = targets.project_or_none(arguments)
     report = stores.init_store(project, arguments.url, dry_run=arguments.dry_run)
@@ -32,8 +32,8 @@ def init_store(arguments: Namespace, output: Output) -> Answer:
 
 def push(arguments: Namespace, output: Output) -> Answer:
     """Send a run's checkpoints to its store."""
-    from ..sync import push as pushing
-    from ..sync import tiers
+    from ..sync.store import push as pushing
+    from ..sync.store import tiers
 
     project = targets.project_of(arguments)
     run = project.run(arguments.run)
@@ -66,7 +66,7 @@ def pulled(
     project: Project, run: RunConfig, output: Output, *, url: str | None = None, mine: bool = False, dry_run: bool
 ) -> Answer:
     """Bring a run's newest checkpoint from a store, for `pull` and for `restore` in an empty clone."""
-    from ..sync import pull as pulling
+    from ..sync.store import pull as pulling
 
     report = pulling.pull(project, run, Reporter(output), url=url, mine=mine, dry_run=dry_run)
 
@@ -86,7 +86,7 @@ def pulled(
 
 def scrub(arguments: Namespace, output: Output) -> Answer:
     """Look for damage in the store."""
-    from ..sync import scrub as scrubbing
+    from ..sync.store import scrub as scrubbing
 
     project = targets.project_of(arguments)
     report = scrubbing.scrub(
@@ -109,7 +109,7 @@ def scrub(arguments: Namespace, output: Output) -> Answer:
 
 def list_versions(arguments: Namespace) -> Answer:
     """List a run's checkpoints in its store, for `ls --store`."""
-    from ..sync import stores
+    from ..sync.store import stores
 
     project = targets.project_of(arguments)
     report = stores.list_store(project, project.run(arguments.target))

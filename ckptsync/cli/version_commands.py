@@ -15,7 +15,7 @@ from .text import Line
 
 def tag(arguments: Namespace, output: Output) -> Answer:
     """Give a version a name, or take one away."""
-    from ..sync import tagging
+    from ..sync.store import tagging
 
     project = targets.project_of(arguments)
     run = project.run(arguments.run)
@@ -43,7 +43,7 @@ def tag(arguments: Namespace, output: Output) -> Answer:
 
 def rollback(arguments: Namespace, output: Output) -> Answer:
     """Let the next session start from an earlier version."""
-    from ..sync import rollback as going_back
+    from ..sync.store import rollback as going_back
 
     project = targets.project_of(arguments)
     run = project.run(arguments.run)
@@ -77,7 +77,7 @@ def rollback(arguments: Namespace, output: Output) -> Answer:
 
 def prune(arguments: Namespace, output: Output) -> Answer:
     """Remove from a store what nobody needs any more."""
-    from ..sync import prune as pruning
+    from ..sync.store import prune as pruning
 
     project = targets.project_of(arguments)
     run = project.run(arguments.run)
@@ -109,7 +109,7 @@ def prune(arguments: Namespace, output: Output) -> Answer:
 
 def copy(arguments: Namespace, output: Output) -> Answer:
     """Copy a run's checkpoints into another store."""
-    from ..sync import copy as copying
+    from ..sync.store import copy as copying
 
     project = targets.project_of(arguments)
     run = project.run(arguments.run)
@@ -128,7 +128,7 @@ def copy(arguments: Namespace, output: Output) -> Answer:
 
 def repair(arguments: Namespace, output: Output) -> Answer:
     """Put back what is damaged in a store."""
-    from ..sync import repair as mending
+    from ..sync.store import repair as mending
 
     project = targets.project_of(arguments)
     report = mending.repair(

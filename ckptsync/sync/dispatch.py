@@ -18,7 +18,6 @@ from ..runners.base import RemoteRunner, SessionHandle, SessionStatus
 from .catch_up import settle
 from .discovery import newest
 from .following import Follower
-from .from_store import bring_newer, brought
 from .launch import LaunchOptions
 from .ledgers import known_records
 from .lines import Lines
@@ -26,6 +25,7 @@ from .reporting import Reporter
 from .roundtrip import launch_new
 from .runners import runner_for
 from .standing import Standing, parse_standing
+from .store.from_store import bring_newer, brought
 from .trip import Manner, RoundTrip, carry_on
 
 DISPATCH_SCHEMA = "ckptsync.dispatch/1"

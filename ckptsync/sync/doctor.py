@@ -20,7 +20,7 @@ from ..store.repository import probe_writing
 from .ledgers import known_records
 from .room import rooms
 from .runners import runner_for
-from .stores import opened
+from .store.stores import opened
 from .versions import installed_versions
 
 DOCTOR_SCHEMA = "ckptsync.doctor/1"

@@ -24,7 +24,6 @@ from ..runners.base import OutputFile, RemoteRunner, Runner, SessionHandle, Sess
 from .contact import Contact, contact_of
 from .downloads import Downloads
 from .events import import_events
-from .inbox import Inbox
 from .ledgers import find_record, known_records
 from .listing import checked_outputs
 from .promised import Lack, lacking
@@ -32,6 +31,7 @@ from .receiving import Receiver
 from .reporting import Reporter, shown_path
 from .runners import runner_for
 from .selecting import Selection
+from .store.inbox import Inbox
 from .wait import handle_of, note_end
 
 FETCH_SCHEMA = "ckptsync.fetch/1"

@@ -20,13 +20,13 @@ from ..runners.base import RemoteRunner, Runner, SessionHandle, SessionState, Su
 from .beginning import Beginning
 from .discovery import discover
 from .fresh import begin_lineage
-from .inbox import grant_for
 from .launch_plan import LaunchOptions, LaunchPlan, bundle, input_json, passed_over, plan
 from .ledgers import find_record, known_records, open_ledger
 from .packing import staging, write_packs
 from .quarantine import move_to_quarantine
 from .reporting import Reporter
 from .runners import runner_for, to_be_found
+from .store.inbox import grant_for
 from .treework import head_in_file, renew_exports, sealed
 
 if TYPE_CHECKING:

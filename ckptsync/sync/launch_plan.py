@@ -16,10 +16,10 @@ from ..core.sets import StoredSet
 from ..project.config import Project, RunConfig, changed_policy
 from ..project.lineage import SessionRecord, next_generation, next_lineage, next_session
 from .beginning import Beginning, choose_beginning
-from .inbox import why_not_live
 from .ledgers import known_records, pulled_generations
 from .room import ScenarioRoom, rooms
 from .runners import runner_for, within_limits
+from .store.inbox import why_not_live
 
 if TYPE_CHECKING:
     from ..runners.bundle import Bundle

@@ -14,10 +14,10 @@ from ..project.config import Project, RunConfig
 from ..project.lineage import ScenarioRecord, SessionRecord, unsettled
 from ..runners.base import Allowance, SessionHandle
 from .availability import hours_left
-from .from_store import missing
 from .ledgers import known_records
 from .runners import runner_for
-from .tiers import TierState, ask_near, known_states
+from .store.from_store import missing
+from .store.tiers import TierState, ask_near, known_states
 
 STATUS_SCHEMA = "ckptsync.status/1"
 # How far the way home of a session is that another machine has started, where it is not as with ours

@@ -6,10 +6,10 @@ from ..core.errors import ExitCode, NothingFoundError
 from ..project.config import Project, RunConfig
 from ..project.lineage import unsettled
 from .catch_up import catch_up, running_elsewhere
-from .from_store import bring_newer
 from .launch import LaunchOptions, fix, plan
 from .ledgers import known_records
 from .reporting import Reporter
+from .store.from_store import bring_newer
 from .trip import LAUNCH_SCHEMA, Manner, RoundTrip, carry_on
 
 __all__ = ["LAUNCH_SCHEMA", "RoundTrip", "launch_new", "resume_unfinished", "run"]

@@ -16,7 +16,6 @@ from ..core.patience import growing
 from ..core.session import ScenarioSpec
 from ..core.units import duration_text
 from ..project.config import Project, RunConfig
-from .from_store import bring_newer
 from .launch import LaunchOptions
 from .ledgers import find_record
 from .outcome import Ending
@@ -24,6 +23,7 @@ from .overview import head_steps
 from .reporting import Reporter
 from .roundtrip import resume_unfinished
 from .roundtrip import run as launch
+from .store.from_store import bring_newer
 from .trip import RoundTrip
 
 RUN_UNTIL_SCHEMA = "ckptsync.run-until/1"

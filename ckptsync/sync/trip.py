@@ -26,7 +26,7 @@ from .receipts import RestoreReceipt
 from .reporting import Reporter
 from .restore import apply, keep_verdicts
 from .restore_plan import plan_restore
-from .tiers import TierState, not_sent, send_copies
+from .store.tiers import TierState, not_sent, send_copies
 from .treework import head_in_file
 from .wait import wait
 

@@ -15,7 +15,7 @@ from ckptsync.core.readers import read_model
 from ckptsync.core.session import EventLog, SessionInfo, SessionSpec, write_session_info
 from ckptsync.project.config import Project, load_project
 from ckptsync.runners.base import OutputFile, SessionHandle, SessionState, SessionStatus, Submission
-from ckptsync.sync.stores import init_store
+from ckptsync.sync.store.stores import init_store
 from ckptsync.testing.sb3_files import mlp_parameters, mlp_signature, write_sb3_zip
 from support.toysets import digest_of, lay_segments
 

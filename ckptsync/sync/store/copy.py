@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..core.errors import NothingFoundError, UsageError
-from ..core.units import size_text
-from ..project.config import Project, RunConfig
-from ..store.repository import Repository, VersionKey, copying, leads, list_tags, move_head, read_head, set_tag
-from .reporting import Reporter
+from ...core.errors import NothingFoundError, UsageError
+from ...core.units import size_text
+from ...project.config import Project, RunConfig
+from ...store.repository import Repository, VersionKey, copying, leads, list_tags, move_head, read_head, set_tag
+from ..reporting import Reporter
 from .stores import opened, stored_versions
 
 COPY_SCHEMA = "ckptsync.copy/1"

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..core import fsio
-from ..project.config import Project, RunConfig
-from ..store.repository import Repository, VersionKey, pull_set
-from .reporting import Reporter
+from ...core import fsio
+from ...project.config import Project, RunConfig
+from ...store.repository import Repository, VersionKey, pull_set
+from ..reporting import Reporter
 from .stores import opened
 from .version_names import find_version
 

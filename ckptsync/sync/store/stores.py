@@ -7,13 +7,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from ..core.errors import ConfigError, NothingFoundError
-from ..core.layout import CONFIG_NAME
-from ..project.config import Project, RunConfig
-from ..project.tiers import FAR, NEAR
-from ..store import open_store
-from ..store.base import NoBucketError
-from ..store.repository import (
+from ...core.errors import ConfigError, NothingFoundError
+from ...core.layout import CONFIG_NAME
+from ...project.config import Project, RunConfig
+from ...project.tiers import FAR, NEAR
+from ...store import open_store
+from ...store.base import NoBucketError
+from ...store.repository import (
     Repository,
     VersionKey,
     create_repository,

@@ -5,14 +5,14 @@ An empty clone has nothing at all; one that others have left behind has somethin
 
 from __future__ import annotations
 
-from ..core import sets
-from ..core.errors import CkptsyncError, NothingFoundError
-from ..core.units import size_text
-from ..project.config import Project, RunConfig
-from .ledgers import open_ledger
+from ...core import sets
+from ...core.errors import CkptsyncError, NothingFoundError
+from ...core.units import size_text
+from ...project.config import Project, RunConfig
+from ..ledgers import open_ledger
+from ..reporting import Reporter
+from ..treework import head_in_file
 from .pull import PulledSet, pull
-from .reporting import Reporter
-from .treework import head_in_file
 
 # What moves heads, by the ledger's words
 _CHANGES = ("restored", "undone", "pulled", "adopted", "fresh")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ..core import names
-from ..core.errors import CorruptError, NothingFoundError, UsageError
-from ..project.config import Project, RunConfig
-from ..store.repository import Repository, VersionKey, has_tag, read_tag, remove_tag, set_tag
+from ...core import names
+from ...core.errors import CorruptError, NothingFoundError, UsageError
+from ...project.config import Project, RunConfig
+from ...store.repository import Repository, VersionKey, has_tag, read_tag, remove_tag, set_tag
 from .stores import opened
 from .version_names import check_tag, find_version, tag_named
 

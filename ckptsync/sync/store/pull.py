@@ -10,23 +10,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..core import fsio, sets
-from ..core.errors import CorruptError, IncompatibleError, NothingFoundError
-from ..core.findings import Finding, Severity, Verdict
-from ..core.layout import TrainingTree
-from ..core.manifest import Manifest
-from ..core.units import size_text
-from ..project.config import Project, RunConfig
-from ..project.tiers import FAR, NEAR
-from ..store.repository import Repository, StoreHead, VersionKey, leads, pull_set, read_head
-from .expectation import expectation
-from .judge import Terms, judge_set
-from .ledgers import open_ledger
-from .reporting import Reporter
-from .standing_at import stand_at
+from ...core import fsio, sets
+from ...core.errors import CorruptError, IncompatibleError, NothingFoundError
+from ...core.findings import Finding, Severity, Verdict
+from ...core.layout import TrainingTree
+from ...core.manifest import Manifest
+from ...core.units import size_text
+from ...project.config import Project, RunConfig
+from ...project.tiers import FAR, NEAR
+from ...store.repository import Repository, StoreHead, VersionKey, leads, pull_set, read_head
+from ..expectation import expectation
+from ..judge import Terms, judge_set
+from ..ledgers import open_ledger
+from ..reporting import Reporter
+from ..standing_at import stand_at
+from ..treework import head_in_file
 from .stores import opened
 from .tiers import note_pulled
-from .treework import head_in_file
 
 PULL_SCHEMA = "ckptsync.pull/1"
 # Members that are loaded by unpickling, which may do anything

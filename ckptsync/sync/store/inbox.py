@@ -16,16 +16,16 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from ..core import fsio, names
-from ..core.errors import CkptsyncError, ConfigError, NothingFoundError
-from ..core.manifest import MAX_MANIFEST_BYTES, Manifest
-from ..core.uploading import GRANT_NAME, MAX_GRANT_BYTES, SEALED_SUFFIX, Target, UploadGrant
-from ..project.config import Project
-from ..project.lineage import SessionRecord
-from ..runners.base import OutputFile, Runner, SessionHandle
-from ..store import Store, open_store
-from ..store.base import GrantingStore
-from .reporting import Reporter
+from ...core import fsio, names
+from ...core.errors import CkptsyncError, ConfigError, NothingFoundError
+from ...core.manifest import MAX_MANIFEST_BYTES, Manifest
+from ...core.uploading import GRANT_NAME, MAX_GRANT_BYTES, SEALED_SUFFIX, Target, UploadGrant
+from ...project.config import Project
+from ...project.lineage import SessionRecord
+from ...runners.base import OutputFile, Runner, SessionHandle
+from ...store import Store, open_store
+from ...store.base import GrantingStore
+from ..reporting import Reporter
 from .stores import store_url
 
 _INBOX, _KEYS = "inbox/", "inbox-keys/"

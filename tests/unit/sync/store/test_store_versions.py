@@ -14,14 +14,14 @@ from ckptsync.core.manifest import Manifest
 from ckptsync.project.config import Project
 from ckptsync.store.repository import push_set
 from ckptsync.sync import standing_at
-from ckptsync.sync.pull import pull
-from ckptsync.sync.push import push
 from ckptsync.sync.reporting import NullReporter
-from ckptsync.sync.rollback import Local, RollbackReport, rollback
-from ckptsync.sync.stores import list_store, opened
-from ckptsync.sync.tagging import tag, untag
+from ckptsync.sync.store.pull import pull
+from ckptsync.sync.store.push import push
+from ckptsync.sync.store.rollback import Local, RollbackReport, rollback
+from ckptsync.sync.store.stores import list_store, opened
+from ckptsync.sync.store.tagging import tag, untag
+from ckptsync.sync.store.version_names import find_version
 from ckptsync.sync.treework import head_in_file
-from ckptsync.sync.version_names import find_version
 
 pytestmark = pytest.mark.slow
 

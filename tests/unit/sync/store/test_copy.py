@@ -13,14 +13,14 @@ from ckptsync.core.errors import CorruptError, NothingFoundError, UsageError
 from ckptsync.project.config import Project
 from ckptsync.store.folder import FolderStore
 from ckptsync.store.repository import keys, pull_set
-from ckptsync.sync.copy import CopyReport, copy
-from ckptsync.sync.prune import prune
-from ckptsync.sync.push import push
 from ckptsync.sync.reporting import NullReporter
-from ckptsync.sync.rollback import rollback
-from ckptsync.sync.scrub import scrub
-from ckptsync.sync.stores import init_store, list_store, opened
-from ckptsync.sync.tagging import tag
+from ckptsync.sync.store.copy import CopyReport, copy
+from ckptsync.sync.store.prune import prune
+from ckptsync.sync.store.push import push
+from ckptsync.sync.store.rollback import rollback
+from ckptsync.sync.store.scrub import scrub
+from ckptsync.sync.store.stores import init_store, list_store, opened
+from ckptsync.sync.store.tagging import tag
 
 pytestmark = pytest.mark.slow
 

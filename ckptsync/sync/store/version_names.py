@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..core import names
-from ..core.errors import NothingFoundError, UsageError
-from ..project.config import RunConfig
-from ..store.repository import Repository, Tag, VersionKey, read_head, read_tag
+from ...core import names
+from ...core.errors import NothingFoundError, UsageError
+from ...project.config import RunConfig
+from ...store.repository import Repository, Tag, VersionKey, read_head, read_tag
 
 HEAD, BEST = "head", "best"
 # As few digits of a digest tell versions apart

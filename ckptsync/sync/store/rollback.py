@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from ..core import fsio, sets
-from ..core.errors import CorruptError
-from ..core.layout import TrainingTree
-from ..project.config import Project, RunConfig
-from ..store.repository import ROLLBACK, VersionKey, move_head, read_head, set_head_anew
-from .standing_at import stand_at
+from ...core import fsio, sets
+from ...core.errors import CorruptError
+from ...core.layout import TrainingTree
+from ...project.config import Project, RunConfig
+from ...store.repository import ROLLBACK, VersionKey, move_head, read_head, set_head_anew
+from ..standing_at import stand_at
+from ..treework import head_in_file, sealed
 from .stores import opened
-from .treework import head_in_file, sealed
 from .version_names import find_version
 
 ROLLBACK_SCHEMA = "ckptsync.rollback/1"

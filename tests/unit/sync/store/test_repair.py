@@ -10,13 +10,13 @@ from support.projects import WITH_STORE, make_project, make_project_with_store, 
 from ckptsync.core.errors import ExitCode
 from ckptsync.project.config import Project
 from ckptsync.store.repository import keys
-from ckptsync.sync.copy import copy
-from ckptsync.sync.push import push
-from ckptsync.sync.repair import RepairReport, repair
 from ckptsync.sync.reporting import NullReporter
-from ckptsync.sync.scrub import scrub
-from ckptsync.sync.stores import init_store, opened
-from ckptsync.sync.tagging import tag
+from ckptsync.sync.store.copy import copy
+from ckptsync.sync.store.push import push
+from ckptsync.sync.store.repair import RepairReport, repair
+from ckptsync.sync.store.scrub import scrub
+from ckptsync.sync.store.stores import init_store, opened
+from ckptsync.sync.store.tagging import tag
 
 pytestmark = pytest.mark.slow
 

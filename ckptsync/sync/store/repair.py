@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..core import fsio, sets
-from ..core.errors import CorruptError, ExitCode, NothingFoundError
-from ..core.sets import SetState, StoredSet
-from ..project.config import Project
-from ..store.repository import (
+from ...core import fsio, sets
+from ...core.errors import CorruptError, ExitCode, NothingFoundError
+from ...core.sets import SetState, StoredSet
+from ...project.config import Project
+from ...store.repository import (
     Damage,
     Pusher,
     Repository,
@@ -25,8 +25,8 @@ from ..store.repository import (
     read_tag,
     scrub,
 )
-from ..store.repository.documents import MAX_DOCUMENT_BYTES
-from .reporting import Reporter
+from ...store.repository.documents import MAX_DOCUMENT_BYTES
+from ..reporting import Reporter
 from .stores import opened
 
 REPAIR_SCHEMA = "ckptsync.repair/1"

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..core import fsio
-from ..core.errors import ExitCode, NothingFoundError
-from ..project.config import Project
-from ..store.repository import Damage
-from ..store.repository import scrub as look
-from .reporting import Reporter
+from ...core import fsio
+from ...core.errors import ExitCode, NothingFoundError
+from ...project.config import Project
+from ...store.repository import Damage
+from ...store.repository import scrub as look
+from ..reporting import Reporter
 from .stores import opened
 
 SCRUB_SCHEMA = "ckptsync.scrub/1"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..core.policy import Retained, why_kept
-from ..core.session import SavePolicy
-from ..project.config import Project, RunConfig
-from ..store.repository import Repository, VersionKey, removing
-from .reporting import Reporter
+from ...core.policy import Retained, why_kept
+from ...core.session import SavePolicy
+from ...project.config import Project, RunConfig
+from ...store.repository import Repository, VersionKey, removing
+from ..reporting import Reporter
 from .stores import StoredVersion, opened, stored_versions
 
 PRUNE_SCHEMA = "ckptsync.prune/1"

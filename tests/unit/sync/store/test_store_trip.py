@@ -16,10 +16,10 @@ from ckptsync.project.config import Project
 from ckptsync.store.folder import FolderStore
 from ckptsync.store.repository import keys, open_repository
 from ckptsync.sync import standing_at
-from ckptsync.sync.pull import pull
-from ckptsync.sync.push import push
 from ckptsync.sync.reporting import NullReporter
-from ckptsync.sync.stores import init_store, list_store
+from ckptsync.sync.store.pull import pull
+from ckptsync.sync.store.push import push
+from ckptsync.sync.store.stores import init_store, list_store
 from ckptsync.sync.treework import head_in_file
 
 REPORTER = NullReporter()

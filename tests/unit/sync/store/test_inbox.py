@@ -15,7 +15,7 @@ from ckptsync.project.config import Project
 from ckptsync.project.lineage import SessionRecord
 from ckptsync.project.tiers import StoreConfig, Tier
 from ckptsync.runners.base import OutputFile, SessionHandle
-from ckptsync.sync.inbox import Inbox, grant_for, why_not_live
+from ckptsync.sync.store.inbox import Inbox, grant_for, why_not_live
 
 HANDLE = SessionHandle("a/s0002", "local")
 

@@ -11,18 +11,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..core import fields, fsio, jsonio
-from ..core.clock import now
-from ..core.errors import CkptsyncError, LockedError, NothingFoundError
-from ..core.policy import Retained, why_kept
-from ..core.session import SavePolicy
-from ..project.config import Project, RunConfig
-from ..project.tiers import FAR, NEAR, Tier
-from ..store.repository import Repository, VersionKey, read_head
+from ...core import fields, fsio, jsonio
+from ...core.clock import now
+from ...core.errors import CkptsyncError, LockedError, NothingFoundError
+from ...core.policy import Retained, why_kept
+from ...core.session import SavePolicy
+from ...project.config import Project, RunConfig
+from ...project.tiers import FAR, NEAR, Tier
+from ...store.repository import Repository, VersionKey, read_head
+from ..reporting import Reporter
 from .copy import copy_between
 from .prune import judge, prune_in
 from .push import PushReport, push, push_to, pushable, required
-from .reporting import Reporter
 from .stores import StoredVersion, opened, stored_versions
 
 SCHEMA = "ckptsync.tier/1"

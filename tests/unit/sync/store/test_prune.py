@@ -11,14 +11,14 @@ from support.projects import make_project_with_store, seal_set, set_head
 from ckptsync.core.errors import CorruptError, LockedError
 from ckptsync.project.config import Project
 from ckptsync.store.repository import keys, pull_set, pushing
-from ckptsync.sync import prune as pruning
-from ckptsync.sync.prune import PruneReport, prune
-from ckptsync.sync.push import push
 from ckptsync.sync.reporting import NullReporter
-from ckptsync.sync.rollback import rollback
-from ckptsync.sync.scrub import scrub
-from ckptsync.sync.stores import list_store, opened
-from ckptsync.sync.tagging import tag, untag
+from ckptsync.sync.store import prune as pruning
+from ckptsync.sync.store.prune import PruneReport, prune
+from ckptsync.sync.store.push import push
+from ckptsync.sync.store.rollback import rollback
+from ckptsync.sync.store.scrub import scrub
+from ckptsync.sync.store.stores import list_store, opened
+from ckptsync.sync.store.tagging import tag, untag
 
 pytestmark = pytest.mark.slow
 

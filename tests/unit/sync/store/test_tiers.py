@@ -16,17 +16,18 @@ from ckptsync.core.metrics import REWARD
 from ckptsync.project.config import Project
 from ckptsync.project.tiers import Tier, parse_store
 from ckptsync.store.repository import keys, list_tags
-from ckptsync.sync import from_store, inspect, overview, restore, roundtrip, run_until
+from ckptsync.sync import inspect, overview, restore, roundtrip, run_until
 from ckptsync.sync.dispatch import collect
 from ckptsync.sync.doctor import doctor
 from ckptsync.sync.launch import LaunchOptions, plan
 from ckptsync.sync.ledgers import known_records
-from ckptsync.sync.prune import judge
-from ckptsync.sync.push import push
-from ckptsync.sync.rollback import rollback
-from ckptsync.sync.stores import init_store, list_store, opened, store_url, stored_versions
-from ckptsync.sync.tagging import tag
-from ckptsync.sync.tiers import chosen, known_states, push_everywhere, send_copies
+from ckptsync.sync.store import from_store
+from ckptsync.sync.store.prune import judge
+from ckptsync.sync.store.push import push
+from ckptsync.sync.store.rollback import rollback
+from ckptsync.sync.store.stores import init_store, list_store, opened, store_url, stored_versions
+from ckptsync.sync.store.tagging import tag
+from ckptsync.sync.store.tiers import chosen, known_states, push_everywhere, send_copies
 
 NEAR = CONFIG + '\n[store]\nurl = "../near"\n'
 BOTH = NEAR + '[store.far]\nurl = "../far"\n'

@@ -10,14 +10,14 @@ import pytest
 from support.projects import CONFIG, make_project, seal_set, set_head
 
 from ckptsync.project.config import Project
-from ckptsync.sync.copy import copy
-from ckptsync.sync.prune import prune
-from ckptsync.sync.pull import pull
-from ckptsync.sync.push import push
-from ckptsync.sync.repair import repair
 from ckptsync.sync.reporting import Meter, NullReporter
-from ckptsync.sync.scrub import scrub
-from ckptsync.sync.stores import init_store
+from ckptsync.sync.store.copy import copy
+from ckptsync.sync.store.prune import prune
+from ckptsync.sync.store.pull import pull
+from ckptsync.sync.store.push import push
+from ckptsync.sync.store.repair import repair
+from ckptsync.sync.store.scrub import scrub
+from ckptsync.sync.store.stores import init_store
 
 pytestmark = pytest.mark.slow
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ..core import heads, sets
-from ..core.errors import NothingFoundError
-from ..core.manifest import Manifest
-from ..core.sets import StoredSet
-from ..core.units import size_text
-from ..project.config import Project, RunConfig
-from ..store.repository import Repository, VersionKey, pushing
-from .reporting import Reporter
+from ...core import heads, sets
+from ...core.errors import NothingFoundError
+from ...core.manifest import Manifest
+from ...core.sets import StoredSet
+from ...core.units import size_text
+from ...project.config import Project, RunConfig
+from ...store.repository import Repository, VersionKey, pushing
+from ..reporting import Reporter
 from .stores import opened
 
 # So many versions are asked for one by one; a list of all costs a request for each thousand that the store has

@@ -10,11 +10,11 @@ from support.projects import make_project_with_store, seal_set, set_head
 from ckptsync.project.config import Project
 from ckptsync.store.folder import FolderStore
 from ckptsync.store.repository import keys
-from ckptsync.sync import scrub as scrubbing
-from ckptsync.sync.push import push
 from ckptsync.sync.reporting import NullReporter
-from ckptsync.sync.scrub import scrub
-from ckptsync.sync.stores import opened
+from ckptsync.sync.store import scrub as scrubbing
+from ckptsync.sync.store.push import push
+from ckptsync.sync.store.scrub import scrub
+from ckptsync.sync.store.stores import opened
 
 pytestmark = pytest.mark.slow
 
