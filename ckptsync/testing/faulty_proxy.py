@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Self
 
-Kind = Literal["cut", "reset", "status", "slow", "stall", "length", "flip", "lose", "half", "lie"]
+Kind = Literal["cut", "reset", "status", "slow", "stall", "length", "flip", "lose", "half", "lie", "silent"]
 
 _CHUNK = 64 << 10
 _LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)", re.IGNORECASE)
@@ -35,7 +35,7 @@ class Fault:
             itself · `slow` the answer comes piece by piece · `stall` it stops coming, and nothing is closed ·
             `length` the answer promises more than comes · `flip` a bit of the request's body changes · `lose` the
             request arrives, its answer does not · `half` the request arrives in half · `lie` the proxy says that a
-            write is done, and passes nothing on.
+            write is done, and passes nothing on · `silent` nothing is passed on, nothing answered, nothing closed.
         after: bytes of the answer (or of the request's body) that pass before it happens.
         status: for `status`.
         code: for `status`: what S3 calls the error, said in an answer as S3 gives it.
@@ -147,6 +147,8 @@ class FaultyProxy:
             writer.write(b'HTTP/1.1 200 OK\r\nETag: "lie"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n')
             await writer.drain()
             return
+        if kind == "silent":
+            await asyncio.Event().wait()  # until the proxy ends
         if kind == "half":
             await self._exchange(head, body[: len(body) // 2], whole=False)
             return

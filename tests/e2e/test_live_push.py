@@ -16,12 +16,16 @@ from typing import Any
 import pytest
 from support import weed
 
+from ckptsync.core import sets
+from ckptsync.core.session import read_events
 from ckptsync.runners.local_folder import LocalFolder
 from ckptsync.store import open_store
+from ckptsync.testing.faulty_proxy import Fault, FaultyProxy
 
 pytestmark = pytest.mark.slow
 
 COMMAND = [sys.executable, "-m", "ckptsync"]
+EVERY_STEPS = 100  # the toy's interval between saves
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +48,11 @@ def url(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
 @pytest.fixture
 def project(tmp_path: Path, url: str) -> Path:
     """A project of the toy kernel with a store."""
+    return make(tmp_path, url)
+
+
+def make(tmp_path: Path, url: str) -> Path:
+    """Make a project of the toy kernel with a store."""
     folder = tmp_path / "project"
     folder.mkdir()
     assert call(folder, "init", "--kernel", "toy")[0] == 0
@@ -68,13 +77,20 @@ def in_inbox(folder: Path, url: str) -> list[str]:
         store.close()
 
 
-def vanish(session: Path) -> None:
-    """Kill all of a session at once, and take what it wrote with it."""
+def vanish(session: Path) -> int:
+    """Kill all of a session at once, and take what it wrote with it; return the N of its newest sealed set."""
     started = LocalFolder(session).start()
     assert started is not None
     for process in (started.supervisor, *_below(started.supervisor)):
         os.kill(process, signal.SIGKILL)
+    sealed = [stored.num_timesteps for stored in sets.scan(checkpoints_of(session)) if stored.manifest is not None]
     shutil.rmtree(session / "working")
+    return max(sealed)
+
+
+def checkpoints_of(session: Path) -> Path:
+    """Where a session keeps its sets."""
+    return next((session / "working").rglob("checkpoints"))
 
 
 def _below(process: int) -> list[int]:
@@ -89,14 +105,15 @@ def test_the_next_session_goes_on_from_what_was_sent(project: Path, url: str) ->
     session = project / ".ckptsync/sessions/toy/s0002"
     deadline = time.monotonic() + 60
     while not any("_400_steps.sealed" in key for key in in_inbox(project, url)):
-        assert time.monotonic() < deadline, (session / "log").read_text()
+        assert time.monotonic() < deadline, (session / "log.txt").read_text()
         time.sleep(0.1)
-    vanish(session)
+    newest = vanish(session)
 
     code, ended = call(project, "wait")
     assert code in (3, 7), ended
     head = json.loads((project / "data/models/checkpoints/toy_head.json").read_text())
     assert head["num_timesteps"] >= 400
+    assert newest - head["num_timesteps"] <= EVERY_STEPS  # what was sealed a moment before was still on its way
     _code, last = call(project, "launch", "--steps", "100")
     assert last["verdict"] == "restorable"
     after = json.loads((project / "data/models/checkpoints/toy_head.json").read_text())
@@ -112,3 +129,38 @@ def _no_secret_is_left(project: Path) -> None:
     assert holders == {"ckptsync-live.json"}
     modes = {path.stat().st_mode & 0o777 for path in project.rglob("ckptsync-live.json")}
     assert modes == {0o600}
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (Fault("silent"), "not sent: toy_checkpoint_500_steps"),
+        (Fault("status", status=403, code="AccessDenied"), "the grant does not allow it, or has expired"),
+        (Fault("status", status=503, code="SlowDown"), "the server is busy"),
+        (Fault("half"), "not sent: toy_checkpoint_500_steps"),
+    ],
+    ids=["silent", "refuses", "busy", "breaks"],
+)
+def test_a_store_that_does_not_take_anything_holds_nothing_up(
+    tmp_path: Path, server: weed.Server, monkeypatch: pytest.MonkeyPatch, fault: Fault, said: str
+) -> None:
+    """Nothing is ever answered, and training comes to its end: so it has waited for no answer."""
+    for name, value in weed.credentials().items():
+        monkeypatch.setenv(name, value)
+
+    def choose(method: str, path: str) -> Fault | None:
+        return fault if method == "POST" else None
+
+    with FaultyProxy("127.0.0.1", server.port, choose) as proxy:
+        folder = make(tmp_path, server.url(f"live-{fault.kind}-{fault.status}", endpoint=proxy.url))
+        config = (folder / "ckptsync.toml").read_text()
+        (folder / "ckptsync.toml").write_text(config.replace('budget = "1h"', 'budget = "40s"'))  # its end waits less
+        code, ended = call(folder, "launch", "--steps", "500")
+        assert code == 0, ended
+        assert any(asked.startswith("POST ") for asked in proxy.requests)
+    head = json.loads((folder / "data/models/checkpoints/toy_head.json").read_text())
+    assert head["num_timesteps"] == 500
+    session = folder / ".ckptsync/sessions/toy/s0001"
+    events = read_events(next(session.rglob("events.jsonl")))
+    assert [event["num_timesteps"] for event in events if event["event"] == "save"][-1] == 500
+    assert said in (session / "log.txt").read_text()
