@@ -14,6 +14,8 @@ from ckptsync.core.session import AUTO
 from ckptsync.sync import doctor, launch
 from ckptsync.sync.launch import LaunchOptions
 
+pytestmark = pytest.mark.slow
+
 KB = 1 << 10
 
 

@@ -29,6 +29,8 @@ from ckptsync.sync.store.stores import init_store, list_store, opened, store_url
 from ckptsync.sync.store.tagging import tag
 from ckptsync.sync.store.tiers import chosen, known_states, push_everywhere, send_copies
 
+pytestmark = pytest.mark.slow
+
 NEAR = CONFIG + '\n[store]\nurl = "../near"\n'
 BOTH = NEAR + '[store.far]\nurl = "../far"\n'
 
