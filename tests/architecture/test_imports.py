@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 HEAVY = ("torch", "numpy", "fsspec", "boto3", "kaggle", "stable_baselines3", "gymnasium", "tqdm", "requests", "shtab")
 _PROBE = """
 import json, sys

@@ -13,6 +13,8 @@ from support.projects import WITH_STORE, make_project, seal_set, set_head
 
 from ckptsync.cli.app import main
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

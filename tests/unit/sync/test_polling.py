@@ -14,6 +14,8 @@ from ckptsync.sync.contact import Contact
 from ckptsync.sync.following import Follower
 from ckptsync.sync.polling import watch
 
+pytestmark = pytest.mark.slow
+
 HANDLE = SessionHandle("a/s0001", "remote")
 RUNNING, COMPLETE = SessionStatus(SessionState.RUNNING), SessionStatus(SessionState.COMPLETE)
 DOWN = ServiceError("the service cannot be reached")

@@ -18,6 +18,8 @@ from ckptsync.runners.base import OutputFile, SessionHandle
 from ckptsync.sync.downloads import Downloads
 from ckptsync.sync.receiving import Received, Receiver
 
+pytestmark = pytest.mark.slow
+
 HANDLE = SessionHandle("a/s0001", "source")
 CHUNK = 100
 

@@ -23,6 +23,8 @@ from ckptsync.sync import launch, overview, restore, roundtrip, verify
 from ckptsync.sync.launch import LaunchOptions
 from ckptsync.sync.ledgers import known_records, open_ledger
 
+pytestmark = pytest.mark.slow
+
 
 def trip(bench, options=None, **kwargs):
     return roundtrip.run(bench.project, bench.run, options or LaunchOptions(), reporter=bench.told, **kwargs)
