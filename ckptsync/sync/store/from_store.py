@@ -12,7 +12,7 @@ from ...project.config import Project, RunConfig
 from ..ledgers import open_ledger
 from ..reporting import Reporter
 from ..treework import head_in_file
-from .pull import PulledSet, pull
+from .pull import NoCheckpointError, PulledSet, pull
 
 # What moves heads, by the ledger's words
 _CHANGES = ("restored", "undone", "pulled", "adopted", "fresh")
@@ -59,9 +59,10 @@ def bring_newer(
     try:
         report = pull(project, run, reporter, patience_seconds=None if lacking else _SECONDS, dry_run=dry_run)
         return tuple(item for item in report.scenarios if not item.behind)
+    except NoCheckpointError:
+        pass  # a first start
     except NothingFoundError as error:
-        if "has no checkpoint" not in error.message:
-            reporter.warn(f"{error.message}: {error.hint}" if error.hint else error.message)
+        reporter.warn(f"{error.message}: {error.hint}" if error.hint else error.message)
     except CkptsyncError as error:
         if lacking:
             error.hint = f"{error.hint or 'try again'}; '--fresh' begins from zero without it"

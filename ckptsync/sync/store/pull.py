@@ -34,6 +34,10 @@ _PICKLES = ("environment", "vecnormalize")
 _HINT = "where nobody else can write into the store, --mine (or mine = true in [store]) accepts code of your own"
 
 
+class NoCheckpointError(NothingFoundError):
+    """The store can be read, and has nothing of the run: nothing was pushed yet."""
+
+
 @dataclass(frozen=True)
 class PulledSet:
     """What became of one scenario.
@@ -111,7 +115,8 @@ def pull(
         dry_run: only say what would be brought.
 
     Raises:
-        NothingFoundError: the store has no checkpoint of this run, or no repository.
+        NoCheckpointError: the store has no checkpoint of this run.
+        NothingFoundError: it has no repository.
         ConfigError: no store is known.
         CorruptError: a checkpoint is damaged or not safe; it stays in staging, and the tree is as it was.
         IncompatibleError: a checkpoint has another architecture; as above.
@@ -123,7 +128,7 @@ def pull(
         found = [read_head(repository, run.name, scenario) for scenario in run.scenario_names]
         store_heads = [head for head in found if head is not None]
         if not store_heads:
-            raise NothingFoundError(
+            raise NoCheckpointError(
                 f"{repository.store.url} has no checkpoint of {run.name}", hint=f"'ckptsync push {run.name}' sends them"
             )
         with fsio.locked(project.layout.staging / f"pull-{run.name}.lock", what=f"the pull of {run.name}"):
