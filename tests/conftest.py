@@ -6,6 +6,7 @@ import gc
 import os
 import re
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,10 +29,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Choose how many examples hypothesis makes, and let the fast tests wait for no disk."""
+    """Choose how many examples hypothesis makes, let the fast tests wait for no disk, and let Ctrl-C be felt."""
     settings.load_profile("large" if config.getoption("--figures") else "quick")
     if "not slow" in config.option.markexpr and _fits_in_memory():
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
+    # A shell's background job begins with SIGINT ignored, and so would all that is started from here
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _fits_in_memory() -> bool:
