@@ -1,7 +1,7 @@
-"""Runs one session of many cases, each in a process of its own that is forked before any of them has run.
+"""Runs all sessions of many cases, each in a process of its own, forked from one that has only imported what they need.
 
-`python -m support.exact_worker FOLDER SEED SESSION CASE...`: SESSION is a number, or `uncut` for plain SB3
-without any of ckptsync. One line of JSON a case tells how the process ended.
+`python -m support.exact_worker FOLDER SEED CASE...`: a session is a number, or `uncut` for plain SB3 without any of
+ckptsync. One line of JSON for each session of a case tells how the process ended.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Any
 from support.exact_cases import CASES, Case
 
 CUTS = 3
+SESSIONS = ("uncut", *map(str, range(CUTS + 1)))
 _LONGEST_SECONDS = 60
 _NEVER = 1 << 60
 # How a session ends -> what the process must leave with
@@ -67,24 +68,27 @@ def end_of(name: str, seed: str, session: str) -> int:
     return ENDS[plan.ends[int(session)]]
 
 
-def main(folder: Path, seed: str, session: str, names: list[str]) -> None:
-    """Run the session of each case in a child."""
+def main(folder: Path, seed: str, names: list[str]) -> None:
+    """Run every session of each case in a child."""
     import sb3_contrib  # noqa: F401 - imported once, for all children
     import torch
+    import torch._dynamo  # the first optimizer would import it, in every child anew
 
     torch.set_num_threads(1)
-    for name in names:
-        (folder / name).mkdir(parents=True, exist_ok=True)
-        sys.stdout.flush()
-        child = os.fork()
-        if child == 0:
-            os.setsid()
-            signal.alarm(_LONGEST_SECONDS)
-            os._exit(_child(folder / name, name, seed, session))
-        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        with suppress(ProcessLookupError):  # workers that were forked outlive a parent that was killed
-            os.killpg(child, signal.SIGKILL)
-        sys.stdout.write(json.dumps({"case": name, "status": status, **_told(folder, name, seed, session)}) + "\n")
+    for session in SESSIONS:
+        for name in names:
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            sys.stdout.flush()
+            child = os.fork()
+            if child == 0:
+                os.setsid()
+                signal.alarm(_LONGEST_SECONDS)
+                os._exit(_child(folder / name, name, seed, session))
+            status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            with suppress(ProcessLookupError):  # workers that were forked outlive a parent that was killed
+                os.killpg(child, signal.SIGKILL)
+            seen = {"session": session, "case": name, "status": status, **_told(folder, name, seed, session)}
+            sys.stdout.write(json.dumps(seen) + "\n")
 
 
 def _working_folder(folder: Path, plan: Plan, session: str) -> Path:
@@ -212,4 +216,4 @@ def _cutter(at: int, end: str, total: int = _NEVER, seals: Path = Path()) -> Any
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]).absolute(), sys.argv[2], sys.argv[3], sys.argv[4:])
+    main(Path(sys.argv[1]).absolute(), sys.argv[2], sys.argv[3:])
