@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import is_hypothesis_test, settings
-from support import figures
+from support import figures, weed
 
 _MEMORY = Path("/dev/shm")
 _WHOLE_TRIPS = Path(__file__).parent / "e2e"
@@ -73,6 +73,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if terminalreporter.config.getoption("--figures"):
         for line in figures.table():
             terminalreporter.write_line(line)
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[weed.Server]:
+    """A real S3 server for all tests of a process; each test has a prefix of its own in the bucket."""
+    with weed.serving(tmp_path_factory.mktemp("weed")) as running:
+        yield running
 
 
 @pytest.fixture

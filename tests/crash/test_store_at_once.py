@@ -196,12 +196,6 @@ def _connect(kind: str, place: Path) -> Store:
     return FolderStore(place) if kind == "conditional" else FsspecStore(f"memory:/{place}")
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[weed.Server]:
-    with weed.serving(tmp_path_factory.mktemp("weed")) as running:
-        yield running
-
-
 @pytest.fixture
 def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in weed.credentials().items():
@@ -225,11 +219,11 @@ print("end", flush=True)
 """
 
 
-def _kill_trips(server: weed.Server, folder: Path, count: int) -> int:
+def _kill_trips(s3_server: weed.Server, folder: Path, count: int) -> int:
     fill(folder / "tree")
     chance = random.Random(11)
     killed = 0
-    url = server.url(f"kills-{os.getpid()}-{count}")
+    url = s3_server.url(f"kills-{os.getpid()}-{count}")
     repository = create_repository(open_store(url))
     acked: set[str] = set()
     for number in range(count):
@@ -254,18 +248,18 @@ def _kill_trips(server: weed.Server, folder: Path, count: int) -> int:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("credentials")
-def test_pushes_and_pulls_that_are_killed(server: weed.Server, tmp_path: Path) -> None:
-    _kill_trips(server, tmp_path, 4)
+def test_pushes_and_pulls_that_are_killed(s3_server: weed.Server, tmp_path: Path) -> None:
+    _kill_trips(s3_server, tmp_path, 4)
 
 
 @pytest.mark.prove
 @pytest.mark.timeout(3_600)
 @pytest.mark.usefixtures("credentials")
-def test_many_pushes_and_pulls_that_are_killed(server: weed.Server, tmp_path: Path) -> None:
-    figures.record("store: pushes and pulls killed", points=_kill_trips(server, tmp_path, 300), broken=0)
+def test_many_pushes_and_pulls_that_are_killed(s3_server: weed.Server, tmp_path: Path) -> None:
+    figures.record("store: pushes and pulls killed", points=_kill_trips(s3_server, tmp_path, 300), broken=0)
 
 
-def _fault_trips(server: weed.Server, folder: Path, count: int) -> int:
+def _fault_trips(s3_server: weed.Server, folder: Path, count: int) -> int:
     fill(folder / "tree")
     chance = random.Random(5)
     happened = 0
@@ -277,8 +271,8 @@ def _fault_trips(server: weed.Server, folder: Path, count: int) -> int:
         happened += 1
         return Fault(chance.choice(KINDS), after=chance.randrange(2_000), status=chance.choice((500, 503, 429)))  # type: ignore[arg-type]
 
-    with FaultyProxy("127.0.0.1", server.port, choose) as proxy:
-        url = server.url(f"faults-{os.getpid()}-{count}", endpoint=proxy.url)
+    with FaultyProxy("127.0.0.1", s3_server.port, choose) as proxy:
+        url = s3_server.url(f"faults-{os.getpid()}-{count}", endpoint=proxy.url)
         repository = create_repository(open_store(url))
         for number in range(count):
             pushed = push_set(
@@ -293,14 +287,14 @@ def _fault_trips(server: weed.Server, folder: Path, count: int) -> int:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("credentials")
-def test_faults_on_the_way(server: weed.Server, tmp_path: Path) -> None:
-    assert _fault_trips(server, tmp_path, 6) > 0
+def test_faults_on_the_way(s3_server: weed.Server, tmp_path: Path) -> None:
+    assert _fault_trips(s3_server, tmp_path, 6) > 0
 
 
 @pytest.mark.prove
 @pytest.mark.timeout(3_600)
 @pytest.mark.usefixtures("credentials")
-def test_many_faults_on_the_way(server: weed.Server, tmp_path: Path) -> None:
+def test_many_faults_on_the_way(s3_server: weed.Server, tmp_path: Path) -> None:
     figures.record(
-        "store: pushes and pulls with faults", points=300, faults=_fault_trips(server, tmp_path, 300), broken=0
+        "store: pushes and pulls with faults", points=300, faults=_fault_trips(s3_server, tmp_path, 300), broken=0
     )

@@ -33,12 +33,6 @@ mine = true
 )
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[weed.Server]:
-    with weed.serving(tmp_path_factory.mktemp("weed")) as running:
-        yield running
-
-
 class Clones:
     """Clones of one project, each of which knows nothing of the others but the service and the store."""
 
@@ -94,9 +88,9 @@ def service(tmp_path: Path) -> Iterator[KaggleService]:
 
 
 def test_a_session_that_left_nothing_is_gone_on_from(
-    tmp_path: Path, service: KaggleService, server: weed.Server
+    tmp_path: Path, service: KaggleService, s3_server: weed.Server
 ) -> None:
-    clones = Clones(tmp_path, service, _CONFIG.format(url=server.url("kaggle")))
+    clones = Clones(tmp_path, service, _CONFIG.format(url=s3_server.url("kaggle")))
     clones.call("init-store")
     sent = lose_a_session(service, clones)
     home = clones.call("collect", code=3)

@@ -25,12 +25,9 @@ STEPS = range(100, 1300, 100)
 
 
 @pytest.fixture(scope="module")
-def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultyProxy]:
+def proxy(s3_server: weed.Server) -> Iterator[FaultyProxy]:
     """A server behind a proxy that is slow enough for a command to be stopped in the middle."""
-    with (
-        weed.serving(tmp_path_factory.mktemp("weed")) as server,
-        FaultyProxy("127.0.0.1", server.port, latency_seconds=0.03) as proxy,
-    ):
+    with FaultyProxy("127.0.0.1", s3_server.port, latency_seconds=0.03) as proxy:
         yield proxy
 
 

@@ -6,20 +6,12 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 from support import weed
 
 from ckptsync.testing.faulty_proxy import Fault, FaultyProxy
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[weed.Server]:
-    with weed.serving(tmp_path_factory.mktemp("weed")) as running:
-        yield running
 
 
 def call(folder: Path, *arguments: str, code: int = 0) -> dict[str, Any]:
@@ -37,10 +29,10 @@ def call(folder: Path, *arguments: str, code: int = 0) -> dict[str, Any]:
     return {**value, "said": done.stderr}
 
 
-def test_a_far_store_that_comes_back_gets_all_that_it_missed(tmp_path: Path, server: weed.Server) -> None:
+def test_a_far_store_that_comes_back_gets_all_that_it_missed(tmp_path: Path, s3_server: weed.Server) -> None:
     down: list[Fault] = []
-    with FaultyProxy("127.0.0.1", server.port, lambda method, path: down[0] if down else None) as proxy:
-        far = server.url("far", endpoint=f"http://127.0.0.1:{proxy.port}")
+    with FaultyProxy("127.0.0.1", s3_server.port, lambda method, path: down[0] if down else None) as proxy:
+        far = s3_server.url("far", endpoint=f"http://127.0.0.1:{proxy.port}")
         folder = tmp_path / "project"
         folder.mkdir()
         call(folder, "init", "--kernel", "toy")

