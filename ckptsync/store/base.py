@@ -7,7 +7,7 @@ stays bounded.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -186,6 +186,20 @@ class GrantingStore(Store, Protocol):
             prefix: with a `/` at its end.
             seconds: how long from now on; credentials that end before make it end before.
             max_bytes: how large one object may be.
+        """
+        ...
+
+
+@runtime_checkable
+class StreamingStore(Store, Protocol):
+    """A store that takes an object of any size piece by piece."""
+
+    def put_stream(self, key: str, chunks: Callable[[], Iterable[bytes]]) -> None:
+        """Write an object; what is cut short may leave a part of it, which is written over the next time.
+
+        Args:
+            key: its key.
+            chunks: gives its bytes from the start, each time that it is called. What it raises is raised.
         """
         ...
 

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from ..core import names
 from ..core.errors import (
     CkptsyncError,
-    ConfigError,
     CorruptError,
     CredentialsError,
     NothingFoundError,
@@ -26,6 +25,7 @@ from ..core.patience import Patience
 from . import base, walking
 from .asking import PATIENCE, ask
 from .base import Capabilities, ObjectInfo, Stored
+from .fsspec_connections import Connections
 
 _CHUNK = 8 << 20
 # Of these an object is there whole or not at all; elsewhere a file grows while it is written
@@ -33,6 +33,8 @@ _OBJECT_STORES = frozenset({"memory", "s3", "s3a", "gs", "gcs", "az", "abfs", "a
 # These rename in one step, so a file is written under another name first
 _RENAMING = frozenset({"sftp", "ssh", "smb", "local", "file"})
 _TIMES = ("mtime", "LastModified", "updated", "last_modified", "timeModified", "created")
+_CLOSED = "Socket is closed"  # what paramiko says of a connection that broke
+_RACES = 5
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 T = TypeVar("T")
@@ -61,7 +63,9 @@ class FsspecStore:
             whole_or_nothing=self._renames or protocol in _OBJECT_STORES,
         )
         self._patience = patience
-        self._fs, self._root = _open(url, dict(options or {}))
+        self._options = dict(options or {})
+        self._connections = Connections(url, dict(options or {}))
+        self._folders: set[str] = set()  # that are there
 
     def put(
         self,
@@ -75,23 +79,28 @@ class FsspecStore:
     ) -> str:
         """Write an object; see `Store`."""
         base.check_put(self, key, data, create, replacing)
-        path = self._path(key)
-        folder, _, name = path.rpartition("/")
-        written = f"{folder}/{names.temporary_name(name, os.urandom(4).hex())}" if self._renames else path
-
-        def write() -> None:
-            self._fs.makedirs(folder, exist_ok=True)
-            self._fs.pipe_file(written, data)
-            if written != path:
-                self._fs.mv(written, path)
-
-        self._call(f"write {key}", write)
+        self._write(key, lambda system, path: system.pipe_file(path, data))
         return ""
+
+    def put_stream(self, key: str, chunks: Callable[[], Iterable[bytes]]) -> None:
+        """Write an object of any size; see `StreamingStore`."""
+
+        def write(system: Any, path: str) -> None:
+            with system.open(path, "wb") as file:
+                for chunk in chunks():
+                    file.write(chunk)
+
+        self._write(key, write)
 
     def read(self, key: str, *, limit: int) -> Stored:
         """Read a small object whole; see `Store`. It has no version here."""
         path = self._path(key)
-        data = self._call(f"read {key}", lambda: bytes(self._fs.cat_file(path, 0, limit + 1)))
+        try:
+            data = self._call(f"read {key}", lambda system: bytes(system.cat_file(path, 0, limit + 1)))
+        except ServiceError as error:
+            if not error.transient and self.head(key) is None:  # a folder, which some read without saying so
+                raise NothingFoundError(f"cannot read {key} in {self.url}: it is not there") from None
+            raise
         if len(data) > limit:
             raise CorruptError(f"{self.url}/{key} is larger than {limit} bytes, which is no size for such an object")
         return Stored(data, "")
@@ -113,8 +122,13 @@ class FsspecStore:
     def head(self, key: str) -> ObjectInfo | None:
         """Say what an object is; see `Store`."""
         path = self._path(key)
+
+        def look(system: Any) -> Any:
+            system.invalidate_cache()
+            return system.info(path)
+
         try:
-            info = self._call(f"look at {key}", lambda: self._fs.info(path))
+            info = self._call(f"look at {key}", look)
         except NothingFoundError:
             return None
         return ObjectInfo(key, int(info["size"] or 0), _modified(info)) if info["type"] == "file" else None
@@ -127,25 +141,53 @@ class FsspecStore:
         """Remove an object; see `Store`."""
         path = self._path(key)
         try:
-            self._call(f"remove {key}", lambda: self._fs.rm_file(path))
+            self._call(f"remove {key}", lambda system: system.rm_file(path))
         except NothingFoundError:
             return
+        except ServiceError as error:
+            if error.transient or self.head(key) is not None:
+                raise
 
     def close(self) -> None:
-        """fsspec keeps its connections for others who use the same file system."""
+        """Let go of connections; fsspec keeps those that others may use, too."""
+        self._connections.close()
 
     def _path(self, key: str) -> str:
-        return f"{self._root}/{base.check_key(key)}"
+        return f"{self._connections.root}/{base.check_key(key)}"
 
-    def _range(self, path: str, start: int, end: int) -> Callable[[], bytes]:
-        return lambda: bytes(self._fs.cat_file(path, start, end))
+    def _range(self, path: str, start: int, end: int) -> Callable[[Any], bytes]:
+        return lambda system: bytes(system.cat_file(path, start, end))
+
+    def _write(self, key: str, write: Callable[[Any, str], object]) -> None:
+        """Write an object by what writes a file: under another name first where a rename takes one step."""
+        path = self._path(key)
+        folder, _, name = path.rpartition("/")
+        written = f"{folder}/{names.temporary_name(name, os.urandom(4).hex())}" if self._renames else path
+
+        def whole(system: Any) -> None:
+            write(system, written)
+            if written != path:
+                system.mv(written, path)
+
+        def with_folder(system: Any) -> None:
+            # Asked for once each: far away, every part of a path is a question
+            if folder in self._folders:
+                try:
+                    return whole(system)
+                except FileNotFoundError:  # somebody has removed it
+                    self._folders.discard(folder)
+            _make_folder(system, folder)
+            self._folders.add(folder)
+            return whole(system)
+
+        self._call(f"write {key}", with_folder)
 
     def _entries(self, prefix: str) -> Iterator[walking.Entry]:
-        folder = f"{self._root}/{prefix}".rstrip("/")
+        folder = f"{self._connections.root}/{prefix}".rstrip("/")
 
-        def look() -> Any:
-            self._fs.invalidate_cache()
-            return self._fs.ls(folder, detail=True)
+        def look(system: Any) -> Any:
+            system.invalidate_cache()
+            return system.ls(folder, detail=True)
 
         try:
             found = self._call(f"list {prefix or 'everything'}", look)
@@ -158,27 +200,24 @@ class FsspecStore:
             elif info["type"] == "file" and info["name"] != folder:
                 yield walking.Entry(name, False, int(info["size"] or 0), _modified(info))
 
-    def _call(self, action: str, function: Callable[[], T]) -> T:
-        return ask(self._patience, function, lambda error: _translated(error, action, self.url))
+    def _call(self, action: str, function: Callable[[Any], T]) -> T:
+        def call() -> T:
+            with self._connections.one() as system:
+                return function(system)
+
+        return ask(self._patience, call, lambda error: _translated(error, action, self.url))
 
 
-def _open(url: str, options: dict[str, str]) -> tuple[Any, str]:
-    try:
-        import fsspec
-        from fsspec.core import url_to_fs
-    except ImportError:
-        raise ConfigError(f"{url} needs the package fsspec", hint="pip install 'ckptsync[fsspec]'") from None
-    protocol = url.partition(":")[0]
-    try:
-        system, root = url_to_fs(url, use_listings_cache=False, **options)
-    except ImportError as error:  # fsspec says which package to install
-        raise ConfigError(f"{url} needs a package that is not installed: {error}") from None
-    except ValueError:
-        known = ", ".join(sorted(fsspec.available_protocols()))
-        raise ConfigError(f"nobody knows the protocol {names.printable(protocol)}", hint=f"known are {known}") from None
-    except Exception as error:
-        raise _translated(error, "open a store", url) from error
-    return system, str(root).rstrip("/")
+def _make_folder(system: Any, folder: str) -> None:
+    for left in reversed(range(_RACES)):
+        try:
+            system.makedirs(folder, exist_ok=True)
+            return
+        except OSError:  # others make it, too, or one above it
+            if system.isdir(folder):
+                return
+            if not left:
+                raise
 
 
 def _translated(error: Exception, action: str, url: str) -> CkptsyncError:
@@ -191,6 +230,9 @@ def _translated(error: Exception, action: str, url: str) -> CkptsyncError:
         return storage_error(error, url)
     if isinstance(error, NotImplementedError | TypeError):
         return ServiceError(f"{said}: this kind of store cannot do that", transient=False)
+    if type(error) is OSError and error.errno is None and str(error) != _CLOSED:
+        # What a server over ssh answers to all that has no number of its own, a full disk and a folder among it
+        return ServiceError(f"{said}: {names.printable(str(error))}", transient=False)
     # What the many implementations raise is not known; their texts may hold secrets
     return ServiceError(f"{said}: {type(error).__name__}", transient=True)
 

@@ -14,13 +14,13 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import product
 
 import pytest
 
 from ..core.errors import CorruptError, LimitError, NothingFoundError, UnsafePathError
-from ..store.base import MAX_OBJECT_BYTES, ObjectInfo, PreconditionError, Store
+from ..store.base import MAX_OBJECT_BYTES, ObjectInfo, PreconditionError, Store, StreamingStore
 
 ODD_KEYS = (
     "a/with space",
@@ -107,6 +107,28 @@ class StoreContract:
         assert store.read("a", limit=5).data == b"12345"
         with pytest.raises(CorruptError, match="larger than 4"):
             store.read("a", limit=4)
+
+    def test_an_object_comes_as_a_stream(self, store: Store) -> None:
+        """Of any size, from its start again where it was cut short; another error than the store's is the caller's."""
+        if not isinstance(store, StreamingStore):
+            return
+        begun: list[int] = []
+
+        def chunks() -> Iterator[bytes]:
+            begun.append(1)
+            yield payload(3_000_000)
+            if len(begun) == 1:
+                raise NothingFoundError("it is gone")
+            yield b"the end"
+
+        with pytest.raises(NothingFoundError, match="it is gone"):
+            store.put_stream("inbox/large", chunks)
+        store.put_stream("inbox/large", chunks)
+        assert b"".join(store.get("inbox/large")) == payload(3_000_000) + b"the end"
+        assert self.keys(store.list()) == ["inbox/large"]
+        with pytest.raises(UnsafePathError):
+            store.put_stream("../a", chunks)
+        assert len(begun) == 2
 
     def test_an_object_has_a_limit(self, store: Store) -> None:
         """What is larger goes into several."""

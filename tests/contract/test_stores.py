@@ -8,10 +8,17 @@ from itertools import count, product
 from pathlib import Path
 
 import pytest
-from support import weed
+from support import sftp, weed
 from support.largesets import write_large_set
 
-from ckptsync.core.errors import CkptsyncError, CorruptError, CredentialsError, NothingFoundError, ServiceError
+from ckptsync.core.errors import (
+    CkptsyncError,
+    ConfigError,
+    CorruptError,
+    CredentialsError,
+    NothingFoundError,
+    ServiceError,
+)
 from ckptsync.core.patience import Patience
 from ckptsync.core.uploading import Target, UploadGrant, upload
 from ckptsync.store import s3
@@ -68,6 +75,60 @@ class TestFsspecFiles(StoreContract):
     @pytest.fixture
     def other(self, store: Store) -> Store:
         return FsspecStore(store.url, patience=QUICK)
+
+
+@pytest.fixture(scope="session")
+def sftp_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sftp.Server]:
+    with sftp.serving(tmp_path_factory.mktemp("sftp")) as running:
+        yield running
+
+
+@pytest.mark.slow  # a real server
+class TestSftp(StoreContract):
+    @pytest.fixture
+    def store(self, sftp_server: sftp.Server, fast_folder: Path) -> Iterator[Store]:
+        store = open_store(sftp_server.url(fast_folder / "store"))
+        yield store
+        store.close()
+
+    @pytest.fixture
+    def other(self, sftp_server: sftp.Server, fast_folder: Path) -> Iterator[Store]:
+        other = open_store(sftp_server.url(fast_folder / "store"))
+        yield other
+        other.close()
+
+    def test_a_server_that_nobody_has_named_is_refused(
+        self, sftp_server: sftp.Server, fast_folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("HOME", str(fast_folder))
+        store = open_store(sftp_server.url(fast_folder / "store", checked=True))
+        with pytest.raises(CredentialsError, match="known_hosts does not say") as refused:
+            store.put("a", b"1")
+        assert f"ssh-keyscan -p {sftp_server.port} 127.0.0.1" in str(refused.value.hint)
+        (fast_folder / ".ssh").mkdir()
+        (fast_folder / ".ssh/known_hosts").write_text(sftp_server.known())
+        store.put("a", b"1")
+        assert store.read("a", limit=1).data == b"1"
+        store.close()
+
+    def test_a_connection_that_breaks_is_made_anew(self, tmp_path: Path) -> None:
+        with sftp.serving(tmp_path) as server:
+            store = open_store(server.url(tmp_path / "store"))
+            store.put("a", b"1")
+        with sftp.serving(tmp_path, server.port):
+            assert store.read("a", limit=1).data == b"1"
+            store.close()
+
+    def test_options_that_it_does_not_know_are_named(self, sftp_server: sftp.Server, fast_folder: Path) -> None:
+        store = open_store(sftp_server.url(fast_folder / "store") + "&colour=blue")
+        with pytest.raises(ConfigError, match="with these options: key_filename, host_key_policy, colour"):
+            store.head("a")
+
+    def test_what_it_refuses_is_told_at_once(self, store: Store) -> None:
+        store.put("a/b", b"1")
+        with pytest.raises(ServiceError, match=r"cannot write a in sftp://.*: 'Is a directory'") as refused:
+            store.put("a", b"2")
+        assert not refused.value.transient
 
 
 @pytest.fixture(scope="session")
