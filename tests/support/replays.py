@@ -1,4 +1,4 @@
-"""Real replay buffers of every kind, rows to add to them, and comparing them."""
+"""Real replay buffers of every kind, rows to add to them, and comparing them; torch is imported with the first buffer."""
 
 from __future__ import annotations
 
@@ -7,37 +7,11 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
-from stable_baselines3.common.buffers import DictReplayBuffer, NStepReplayBuffer, ReplayBuffer
-from stable_baselines3.her import HerReplayBuffer
 
 BOX = spaces.Box(-1, 1, (3,), np.float32)
 IMAGE = spaces.Box(0, 255, (2, 4, 4), np.uint8)
 ACTION = spaces.Box(-2, 2, (2,), np.float32)
 GOALS = spaces.Dict({"observation": BOX, "achieved_goal": ACTION, "desired_goal": ACTION})
-
-
-class Prioritised(ReplayBuffer):
-    """A class of a user's own that writes into old rows, with an array of SB3's and one of its own."""
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self.priorities = np.ones((self.buffer_size, self.n_envs), np.float64)
-        self.notes = np.array([[None] * self.n_envs for _ in range(self.buffer_size)], dtype=object)
-        self.highest = 1.0
-
-    def add(self, obs: Any, next_obs: Any, action: Any, reward: Any, done: Any, infos: Any) -> None:
-        self.notes[self.pos] = {"at": self.pos}
-        self.priorities[self.pos] = self.highest
-        super().add(obs, next_obs, action, reward, done, infos)
-        self.rewards[: self.pos] += 1.0
-        self.priorities[::3] *= 1.5
-        self.highest += 0.5
-
-
-class Renamed(ReplayBuffer):
-    """A class of a user's own that never writes into old rows, and says so."""
-
-    rows_are_final = True
 
 
 class GoalEnv:
@@ -50,6 +24,11 @@ class GoalEnv:
 
 def make(kind: str, slots: int) -> Any:
     """Build an empty buffer; `2` at the end of a kind means two environments."""
+    from stable_baselines3.common.buffers import DictReplayBuffer, NStepReplayBuffer, ReplayBuffer
+    from stable_baselines3.her import HerReplayBuffer
+
+    from support.own_buffers import Prioritised, Renamed
+
     n_envs = 2 if kind.endswith("2") else 1
     common = {"device": "cpu", "n_envs": n_envs}
     size = slots * n_envs

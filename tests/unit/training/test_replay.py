@@ -8,12 +8,10 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.replays import KINDS, Feeder, assert_same, make, snapshot
+from support.rings import Shelf
 
 pytestmark = pytest.mark.slow
-pytest.importorskip("stable_baselines3")
-
-from support.replays import KINDS, Feeder, assert_same, make, snapshot  # noqa: E402 - it imports torch
-from support.rings import Shelf  # noqa: E402
 
 steps = st.lists(
     st.one_of(

@@ -9,17 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.projects import seal_set
+from support.replays import KINDS, Feeder, GoalEnv, assert_same, make
+from support.rings import Ring, Shelf
+
+from ckptsync.core.errors import CkptsyncError, NothingFoundError
+from ckptsync.core.manifest import Manifest
+from ckptsync.training.export import export_replay
 
 pytestmark = pytest.mark.slow
-pytest.importorskip("stable_baselines3")
-
-from support.projects import seal_set  # noqa: E402
-from support.replays import KINDS, Feeder, GoalEnv, assert_same, make  # noqa: E402
-from support.rings import Ring, Shelf  # noqa: E402
-
-from ckptsync.core.errors import CkptsyncError, NothingFoundError  # noqa: E402
-from ckptsync.core.manifest import Manifest  # noqa: E402
-from ckptsync.training.export import export_replay  # noqa: E402
 
 OWN = ("unknown", "unknown2", "declared")
 
