@@ -23,8 +23,9 @@ demo: $(READY)
 	cd $(DEMO) && $(ENVIRONMENT) ../$(BIN)/ckptsync launch --quick
 	cd $(DEMO) && ../$(BIN)/ckptsync status
 
+# Twice as many workers as most machines of a CI have cores: half of the time a test waits for a service or a process
 test: $(READY)
-	$(PYTEST) -n 2 --dist worksteal -m "not prove"
+	$(PYTEST) -n 4 --dist worksteal -m "not prove"
 
 check: lint
 	$(PYTEST) -n 2 --dist worksteal -m "not slow and not prove"

@@ -9,6 +9,7 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,10 @@ from hypothesis import is_hypothesis_test, settings
 from support import figures, weed
 
 _MEMORY = Path("/dev/shm")
-_WHOLE_TRIPS = Path(__file__).parent / "e2e"
+_HERE = Path(__file__).parent
+_WHOLE_TRIPS = _HERE / "e2e"
+# What takes seconds a test; sweeps before all else, for a fork costs several times as much once torch is in the process
+_FIRST = (_HERE / "crash", _WHOLE_TRIPS, _HERE / "docs" / "test_console.py")
 _ALL_SLOW = re.compile(r"^pytestmark = pytest\.mark\.slow$", re.MULTILINE)
 
 settings.register_profile("quick", max_examples=15, deadline=None)
@@ -43,7 +47,7 @@ def _fits_in_memory() -> bool:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Do not import modules of slow tests alone where no slow test is wanted: some import torch, in every worker."""
+    """Do not import modules of slow tests alone where no slow test is wanted: every worker would."""
     if collection_path.suffix != ".py" or "not slow" not in config.option.markexpr:
         return None
     only_slow = _WHOLE_TRIPS in collection_path.parents or _ALL_SLOW.search(collection_path.read_text("utf-8"))
@@ -61,6 +65,25 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             if is_hypothesis_test(getattr(item, "obj", None)):
                 item.add_marker("prove")
                 item.add_marker(pytest.mark.timeout(1_800))
+    workers = getattr(config, "workerinput", {}).get("workercount", 1)
+    items[:] = _long_ones_first(items, workers)
+
+
+def _long_ones_first(items: list[pytest.Item], workers: int) -> list[pytest.Item]:
+    """Let every worker begin with its share of what takes long, so that none is left alone with it at the end.
+
+    A worker of `--dist worksteal` gets one piece of the list, all pieces of one length, and ends with what it has
+    taken from others.
+    """
+    long = [item for first in _FIRST for item in items if first in (item.path, *item.path.parents)]
+    known = set(long)
+    short = iter([item for item in items if item not in known])
+    ordered: list[pytest.Item] = []
+    for worker in range(workers):
+        share = long[worker::workers]
+        length = (len(items) - len(ordered)) // (workers - worker)
+        ordered += [*share, *islice(short, max(0, length - len(share)))]
+    return [*ordered, *short]
 
 
 def pytest_collection_finish() -> None:
@@ -78,7 +101,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[weed.Server]:
     """A real S3 server for all tests of a process; each test has a prefix of its own in the bucket."""
-    with weed.serving(tmp_path_factory.mktemp("weed")) as running:
+    with weed.serving(tmp_path_factory.mktemp("weed"), weed.RIGHTS) as running:
         yield running
 
 

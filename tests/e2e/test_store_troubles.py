@@ -19,15 +19,8 @@ pytestmark = pytest.mark.slow
 
 _NUMBERS = count()
 CANARY = "canary-of-a-secret"
-RIGHTS = {"reader": ("Read", "List"), "nolist": ("Read", "Write"), "nobody": ()}
 
 Rule = Callable[[str, str], Fault | None]
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[weed.Server]:
-    with weed.serving(tmp_path_factory.mktemp("weed"), RIGHTS) as running:
-        yield running
 
 
 @dataclass
@@ -48,14 +41,14 @@ class Service:
 
 
 @pytest.fixture(scope="module")
-def behind(server: weed.Server) -> Iterator[Service]:
+def behind(s3_server: weed.Server) -> Iterator[Service]:
     service: list[Service] = []
 
     def choose(method: str, path: str) -> Fault | None:
         rule = service[0].rule
         return rule(method, path) if rule is not None else None
 
-    with FaultyProxy("127.0.0.1", server.port, choose) as proxy:
+    with FaultyProxy("127.0.0.1", s3_server.port, choose) as proxy:
         service.append(Service(proxy))
         yield service[0]
 
@@ -265,10 +258,10 @@ def test_a_server_that_lies_about_writing(project: Path, service: Service, capsy
 
 
 def test_an_endpoint_without_tls(
-    tmp_path: Path, server: weed.Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, s3_server: weed.Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    endpoint = f"https://127.0.0.1:{server.port}"
-    enter(tmp_path / "project", server.url("x", endpoint=endpoint), monkeypatch, 100)
+    endpoint = f"https://127.0.0.1:{s3_server.port}"
+    enter(tmp_path / "project", s3_server.url("x", endpoint=endpoint), monkeypatch, 100)
     code, said = run(capsys, "push")
     assert code == 12
     assert f"{endpoint} does not speak TLS" in said

@@ -21,6 +21,8 @@ from pathlib import Path
 ACCESS_KEY = "ckptsync-tests"
 SECRET_KEY = "not-a-secret-of-anybody"
 BUCKET = "checkpoints"
+# Clients that the server of the tests knows besides the one that may do everything, and what each may do
+RIGHTS = {"reader": ("Read", "List"), "nolist": ("Read", "Write"), "nobody": ()}
 # Every part of the server that listens; what is not named here would take a fixed port
 _LISTENING = ("admin", "filer", "master", "s3", "volume")
 _OFF = ("-webdav=false", "-admin.ui=false", "-s3.port.iceberg=0", "-s3.port.lance=0")
