@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 import time
 from pathlib import Path
 
 import pytest
+from support import disks
 from support.projects import CONFIG, Script, make_project, seal_set, set_head, write_model
 
 from ckptsync.core import fsio, heads, sets
@@ -191,6 +194,39 @@ def test_doctor_looks_for_packages_that_travel(bench):
     bench.reload(CONFIG.replace("packages = []", 'packages = ["not_here"]'))
     checks = {check.name: check for check in doctor.doctor(bench.project).checks}
     assert not checks["packages of a"].ok and "pip download" in checks["packages of a"].fix
+
+
+def test_doctor_tells_what_it_has_found(bench):
+    checks = checked(bench.project)
+    assert checks["project"].found == f"{bench.project.root / 'ckptsync.toml'}: a"
+    assert checks["ledger"].found == "0 session(s)"
+    assert checks["packages of a"].found == "none travel in the script"
+    assert checks["runner of a"].found == "scripted"
+    assert checks["kernel of a"].found == str(bench.project.kernel_folder(bench.run) / "train.py")
+    launch.fix(bench.project, launch.plan(bench.project, bench.run, LaunchOptions()), bench.told)
+    assert checked(bench.project)["ledger"].found == "1 session(s); a/s0001 is under way (planned)"
+    (bench.project.kernel_folder(bench.run) / "train.py").unlink()
+    assert checked(bench.project)["kernel of a"].fix == "write it, or change 'kernel' and 'script' of run a"
+
+
+def test_doctor_tells_which_code_and_packages_a_session_has(bench):
+    bench.reload(CONFIG.replace("packages = []", 'packages = ["tqdm"]'))
+    assert re.fullmatch(r"tqdm [\d.]+ in the script", checked(bench.project)["packages of a"].found)
+    commit = "c0ffee" + "0" * 34
+    bench.reload(CONFIG + f'[runs.a.code]\ngit = "https://example.org/r"\ncommit = "{commit}"\n')
+    shutil.rmtree(bench.project.kernel_folder(bench.run))  # what a session has is of the commit
+    assert checked(bench.project)["kernel of a"].found == f"commit {commit} of https://example.org/r"
+
+
+def test_doctor_tells_of_a_folder_that_nothing_can_be_written_into(tmp_path: Path):
+    with disks.small(tmp_path / "disk") as disk:
+        project = make_project(disk)
+        assert checked(project)["disk"].found == f"{disk} can be written, renamed and synced"
+        with disks.read_only(disk):
+            check = checked(project)["disk"]
+        assert not check.ok
+        assert str(disk) in check.found
+        assert list(disk.glob(".ckptsync-check*")) == []
 
 
 def test_cancel_finds_a_session_whose_start_was_not_written_down(bench):

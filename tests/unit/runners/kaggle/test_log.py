@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 
 import pytest
 
@@ -55,3 +56,26 @@ def test_what_is_no_record_comes_as_it_is() -> None:
 @pytest.mark.parametrize("data", [b'[{"data":"caf\xe9 \xff"}]', b'[{"data":"\\ud800 x"}]'])
 def test_bytes_that_are_no_text(data: bytes) -> None:
     assert b"".join(stored([data])).decode("utf-8")
+
+
+def test_a_record_of_megabytes_comes_whole() -> None:
+    said = "x" * (3 << 20)
+    data = json.dumps([{"data": said}, {"data": "end"}]).encode()
+    pieces = [data[start : start + (1 << 20)] for start in range(0, len(data), 1 << 20)]
+    assert b"".join(stored(pieces)) == said.encode() + b"end"
+
+
+def test_a_record_without_an_end_is_not_kept_in_memory() -> None:
+    sent = 0
+
+    def pieces() -> Iterator[bytes]:
+        nonlocal sent
+        yield b'[{"data":"'
+        for _ in range(16):
+            sent += 1 << 20
+            yield b"x" * (1 << 20)
+
+    parts = stored(pieces())
+    first = next(parts)
+    assert sent <= 5 << 20
+    assert first + b"".join(parts) == b'{"data":"' + b"x" * (16 << 20)

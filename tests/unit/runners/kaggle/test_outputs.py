@@ -255,6 +255,39 @@ def test_a_log_of_any_size_hinders_nothing(
     assert most < 12 << 20  # the service runs in this process, too
 
 
+def test_a_log_is_read_in_parts(
+    service: KaggleService, home: Path, ended: SessionHandle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner = runner_of(service, home)
+    whole = runner.log(ended)
+    assert whole.startswith(b"[CKPTSYNC] container session ")
+    monkeypatch.setattr("ckptsync.runners.kaggle.log.MAX_BYTES", 7)
+    parts = [runner.log(ended, offset) for offset in range(0, len(whole) + 7, 7)]
+    assert b"".join(parts) == whole
+    assert {len(part) for part in parts[:-2]} == {7}
+    assert runner.log(ended, len(whole) + 100) == b""
+
+
+def test_listings_that_never_agree_are_told(
+    service: KaggleService, home: Path, ended: SessionHandle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A few of the files that only one of the two listings has are named."""
+    client = client_of(service, home)
+    sizes = client.output_sizes
+
+    def fewer(owner: str, slug: str, version: int) -> Iterator[tuple[str, int | None]]:
+        yield from (each for each in sizes(owner, slug, version) if each[0] == "both")
+        yield "alone", 1
+
+    monkeypatch.setattr(client, "output_sizes", fewer)
+    left(service, tmp_path, "both", *(f"{number:04}" for number in range(1_207)), data=b"x")
+    with pytest.raises(ServiceError) as failed:
+        runner_of(service, home, client=client, patience=SHORT).outputs(ended)
+    assert failed.value.message.endswith(
+        "do not agree: 'alone' without an address, '0000', '0001', '0002' and 1,204 more without a size"
+    )
+
+
 def test_chunks_are_bounded(service: KaggleService, home: Path, ended: SessionHandle, tmp_path: Path) -> None:
     left(service, tmp_path, "model.zip", data=bytes(5 << 20))
     runner = runner_of(service, home)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support.projects import make_project_with_store, seal_set, set_head
+from support.projects import Told, make_project_with_store, seal_set, set_head
 
 from ckptsync.project.config import Project
 from ckptsync.store.folder import FolderStore
@@ -72,6 +72,16 @@ def test_what_was_cut_short_goes_on(project: Project, monkeypatch: pytest.Monkey
     cut_short(project, monkeypatch, there[8])
     assert scrub(project, REPORTER).objects == len(there) - 8
     assert scrub(project, REPORTER).objects == len(there)
+
+
+def test_it_is_told_that_and_where_it_goes_on(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = objects(project)
+    cut_short(project, monkeypatch, there[8])
+    looks = [Told() for _ in range(3)]
+    scrub(project, looks[0], structure=True)  # reads no object, and leaves the mark alone
+    scrub(project, looks[1])
+    scrub(project, looks[2])
+    assert [told.lines for told in looks] == [[], [f"going on behind {there[7]}"], []]
 
 
 def test_damage_before_the_cut_is_not_forgotten(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
