@@ -1,7 +1,7 @@
 """Sessions in processes of their own: what survives a SIGKILL goes on as if nothing had happened.
 
-Four processes with real SB3: an uncut run of both algorithms, a killed session of each, and one that
-resumes both.
+Four processes with real SB3, forked from one that has only imported it: an uncut run of both algorithms, a killed
+session of each, and one that resumes both.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ pytestmark = pytest.mark.slow
 SCRIPT = """
 import hashlib, os, signal, sys
 import torch
+import torch._dynamo  # the first optimizer would import it, in every process anew
 from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecNormalize
@@ -59,33 +60,41 @@ def train(name, tree, kill_at):
     return digest(model)
 
 
-tree, kill_at, *names = sys.argv[1:]
-for name in names:
-    print(name, train(name, tree, int(kill_at) if kill_at != "never" else None))
+for job in sys.argv[1:]:
+    tree, kill_at, *names = job.split()
+    child = os.fork()
+    if child == 0:
+        for name in names:
+            print(name, train(name, tree, int(kill_at) if kill_at != "never" else None), flush=True)
+        os._exit(0)
+    print("left with", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 
 
-def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, *jobs: str) -> list[tuple[int, str]]:
+    """Run sessions one after the other; return what each left with, and what it said."""
     script = folder / "script.py"
     script.write_text(SCRIPT)
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(script), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment, timeout=200)
-
-
-def results(done: subprocess.CompletedProcess[str]) -> dict[str, str]:
+    command = [sys.executable, str(script), *jobs]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment, timeout=200)
     assert done.returncode == 0, done.stdout + done.stderr
-    lines = [line.split() for line in done.stdout.splitlines()]
+    found = re.findall(r"(.*?)^left with (-?\d+)\n", done.stdout, re.DOTALL | re.MULTILINE)
+    return [(int(status), said) for said, status in found]
+
+
+def results(said: str) -> dict[str, str]:
+    lines = [line.split() for line in said.splitlines()]
     return {line[0]: line[1] for line in lines if line[:1] in (["ppo"], ["sac"])}
 
 
 def test_a_killed_session_resumes_to_the_same_weights(tmp_path: Path) -> None:
-    uncut = results(run(tmp_path, "uncut", "never", "ppo", "sac"))
-    for name, kill_at in (("ppo", "210"), ("sac", "231")):
-        assert run(tmp_path, "cut", kill_at, name).returncode == -signal.SIGKILL
-    done = run(tmp_path, "cut", "never", "ppo", "sac")
-    assert results(done) == uncut
+    sessions = run(tmp_path, "uncut never ppo sac", "cut 210 ppo", "cut 231 sac", "cut never ppo sac")
+    assert [status for status, _said in sessions] == [0, -signal.SIGKILL, -signal.SIGKILL, 0], sessions
+    uncut, resumed = sessions[0][1], sessions[-1][1]
+    assert results(resumed) == results(uncut)
+    assert set(results(uncut)) == {"ppo", "sac"}
     # Which save was the last to reach the disk before the kill is a matter of the machine's speed
-    assert re.search(r"Resuming ppo at (64|128|192) steps, fidelity exact", done.stdout)
-    assert re.search(r"Resuming sac at \d+ steps, fidelity exact", done.stdout)
+    assert re.search(r"Resuming ppo at (64|128|192) steps, fidelity exact", resumed)
+    assert re.search(r"Resuming sac at \d+ steps, fidelity exact", resumed)
     assert sorted(json.loads((tmp_path / "cut" / "training_metadata.json").read_text())["scenarios"]) == ["ppo", "sac"]
