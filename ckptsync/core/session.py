@@ -110,7 +110,8 @@ class SessionSpec:
         script: the training script, relative to the kernel folder.
         code: the commit whose files stand for the kernel folder; None: the script carries it.
         max_output_bytes: how much the working folder may hold at the end; None: what the disk holds.
-        live: the session sends its checkpoints to the store while it trains; what lets it comes with its inputs.
+        live: the session's checkpoints go to the store while it trains; it sends them itself, by what comes with its inputs.
+        relayed: they go, but a process beside the session sends them.
     """
 
     run: str
@@ -133,6 +134,7 @@ class SessionSpec:
     code: CodeSource | None = None
     max_output_bytes: int | None = None
     live: bool = False
+    relayed: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON object that travels in the kernel script."""

@@ -16,14 +16,13 @@ from ..core.errors import LockedError, NothingFoundError, UsageError
 from ..core.layout import SAVE_REQUEST_NAME
 from ..core.session import INPUT_VARIABLE
 from .base import OutputFile, SessionHandle, SessionState, SessionStatus, Submission
+from .detached import start_detached
 from .local_folder import LocalFolder, SubmissionRecord
 
 # How long another process may be in the middle of starting the same session
 _START_SECONDS = 5.0
 # A longer log comes in pieces, so that nobody holds it whole
 _LOG_PIECE = 4 << 20
-# Where ckptsync itself is imported from, installed or not
-_PACKAGES = Path(__file__).absolute().parents[2]
 # What a script gets of our environment; everything else stays here, for it may be a secret
 _PASSED = (
     "PATH",
@@ -120,22 +119,13 @@ class LocalRunner:
             title=submission.title,
         )
         folder.write(record)
-        with folder.supervisor_log.open("ab") as log:
-            self._supervisors[submission.session] = subprocess.Popen(
-                # -P: a module in somebody's current folder must not take the place of one of ours
-                [sys.executable, "-P", "-m", "ckptsync.runners.supervisor", str(folder.root.absolute()), str(lock)],
-                cwd=folder.root,
-                env={
-                    **_environment(os.environ),
-                    INPUT_VARIABLE: str(folder.inputs.absolute()),
-                    "PYTHONPATH": str(_PACKAGES),
-                },
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # a Ctrl-C in the terminal ends the command, not the session
-                pass_fds=(lock,),
-            )
+        self._supervisors[submission.session] = start_detached(
+            "ckptsync.runners.supervisor",
+            [str(folder.root.absolute())],
+            lock=lock,
+            log=folder.supervisor_log,
+            environment={**_environment(os.environ), INPUT_VARIABLE: str(folder.inputs.absolute())},
+        )
         return self._handle(record)
 
     def status(self, handle: SessionHandle) -> SessionStatus:

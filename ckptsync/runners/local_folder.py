@@ -8,6 +8,7 @@ log.txt           what the script prints
 lock              held by whoever is starting or supervising the session
 started.json      the supervisor runs: its process id and since when
 cancel            somebody asked the session to stop
+relay.lock        held by who sends its sets to a store while it runs, where it cannot do that itself
 exit.json         how it ended, written last
 supervisor.log    what the supervisor itself prints: nothing, unless it fails
 tmp/              temporary files of the script, removed at the end
@@ -135,6 +136,11 @@ class LocalFolder:
     def script_lock(self) -> Path:
         """The lock of the kernel script's process."""
         return self.root / "script.lock"
+
+    @property
+    def relay_lock(self) -> Path:
+        """The lock of whoever sends the session's sets to a store."""
+        return self.root / "relay.lock"
 
     def write(self, record: SubmissionRecord | StartRecord | ExitRecord) -> None:
         """Write one of the records, whole or not at all."""

@@ -175,10 +175,10 @@ class _Fetch:
         whole = self.selection.everything
         if self.ended and whole and self.downloads.drop_stale({file.path for file in files}):
             self.downloads.save()
-        if self.ended and whole:
-            self.inbox.clear(ended_by_itself=SESSION_INFO_NAME in chosen)
         if whole or EVENTS_NAME in chosen:
             import_events(self.project, self.record, self.folder, self.reporter, whole=whole)
+        if self.ended and whole:  # behind the line that says so: who still sends looks for it, and clears up after that
+            self.inbox.clear(ended_by_itself=SESSION_INFO_NAME in chosen)
         skipped = tuple(sorted((there & chosen) - self.came.keys()))
         total = sum(file.size_bytes or 0 for file in files if file.path in chosen)
         self.reporter.line(

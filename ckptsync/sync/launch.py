@@ -26,7 +26,8 @@ from .packing import staging, write_packs
 from .quarantine import move_to_quarantine
 from .reporting import Reporter
 from .runners import runner_for, to_be_found
-from .store.inbox import grant_for
+from .store import relay
+from .store.live import grant_for
 from .treework import head_in_file, renew_exports, sealed
 
 if TYPE_CHECKING:
@@ -142,6 +143,7 @@ def submit(
         handle = _start_with(runner, project, run, record, packs, code or bundle(project, run, record.spec), reporter)
     if record.handle is None:
         ledger.append("started", run=run.name, session=record.session, handle=handle.to_json())
+    relay.ensure(project, record, reporter)
     fsio.remove_folder(staging(project, record.session))
     return handle
 

@@ -19,7 +19,7 @@ from .beginning import Beginning, choose_beginning
 from .ledgers import known_records, pulled_generations
 from .room import ScenarioRoom, rooms
 from .runners import runner_for, within_limits
-from .store.inbox import why_not_live
+from .store.live import is_relayed, why_not_live
 
 if TYPE_CHECKING:
     from ..runners.bundle import Bundle
@@ -147,7 +147,7 @@ def plan(project: Project, run: RunConfig, options: LaunchOptions) -> LaunchPlan
     lineage = _lineage(every, found, stored, beginnings, fresh=bool(why_fresh))
     not_live = why_not_live(project, run.name, name)
     spec = _spec(project, run, options, beginnings, every, stored, lineage=lineage, fresh=bool(why_fresh))
-    spec = replace(spec, live=not_live is None)
+    spec = replace(spec, live=not_live is None, relayed=not_live is None and is_relayed(project))
     reached = all(
         beginning.manifest is not None and beginning.manifest.num_timesteps >= scenario.total_timesteps
         for beginning, scenario in zip(beginnings, run.scenarios, strict=True)

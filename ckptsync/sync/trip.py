@@ -26,6 +26,7 @@ from .receipts import RestoreReceipt
 from .reporting import Reporter
 from .restore import apply, keep_verdicts
 from .restore_plan import plan_restore
+from .store import relay
 from .store.tiers import TierState, not_sent, send_copies
 from .treework import head_in_file
 from .wait import wait
@@ -144,6 +145,7 @@ class _Trip:
             start()
 
     def wait(self, record: SessionRecord) -> None:
+        relay.ensure(self.project, record, self.reporter)  # one that was killed is missed by nobody else
         self.status = wait(self.project, self.session, reporter=self.reporter)
 
     def fetch(self, record: SessionRecord) -> None:

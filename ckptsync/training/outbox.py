@@ -30,8 +30,8 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 10.0, 300.0
 def open_outbox(
     spec: SessionSpec | None, folder: Path, events: EventLog, seconds_left: Callable[[], float]
 ) -> Outbox | None:
-    """Return the outbox of a session that sends its sets while it trains; None where it does not."""
-    if spec is None or not spec.live:
+    """Return the outbox of a session that sends its sets itself while it trains; None where it does not."""
+    if spec is None or not spec.live or spec.relayed:
         return None
     grant = _find_grant(spec)
     if grant is None:

@@ -10,11 +10,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support import weed
+from support import sftp, weed
 
 from ckptsync.core import sets
 from ckptsync.core.session import read_events
@@ -34,11 +35,20 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[weed.Server]:
         yield running
 
 
-@pytest.fixture(params=["folder", "s3"])
-def url(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The URL of a store; a bucket of a real server, or a folder."""
+@pytest.fixture(scope="module")
+def sftp_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sftp.Server]:
+    with sftp.serving(tmp_path_factory.mktemp("sftp")) as running:
+        yield running
+
+
+@pytest.fixture(params=["folder", "s3", "sftp"])
+def url(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
+    """The URL of a store; a bucket or folder of a real server, or a folder here."""
     if request.param == "folder":
         return "../store"
+    if request.param == "sftp":
+        ssh: sftp.Server = request.getfixturevalue("sftp_server")
+        return ssh.url(tmp_path / "store")
     server: weed.Server = request.getfixturevalue("server")
     for name, value in weed.credentials().items():
         monkeypatch.setenv(name, value)
@@ -77,11 +87,20 @@ def in_inbox(folder: Path, url: str) -> list[str]:
         store.close()
 
 
+def wait_until_empty(folder: Path, url: str) -> None:
+    """Nothing is left in the inbox, once whoever sends it has noticed that it is of no more use."""
+    deadline = time.monotonic() + 20
+    while left := in_inbox(folder, url):
+        logs = {path.parent.name: path.read_text() for path in folder.glob(".ckptsync/sessions/*/*/log.txt")}
+        assert time.monotonic() < deadline, (left, logs)
+        time.sleep(0.1)
+
+
 def vanish(session: Path) -> int:
     """Kill all of a session at once, and take what it wrote with it; return the N of its newest sealed set."""
     started = LocalFolder(session).start()
     assert started is not None
-    for process in (started.supervisor, *_below(started.supervisor)):
+    for process in (*_relays(session), started.supervisor, *_below(started.supervisor)):
         os.kill(process, signal.SIGKILL)
     sealed = [stored.num_timesteps for stored in sets.scan(checkpoints_of(session)) if stored.manifest is not None]
     shutil.rmtree(session / "working")
@@ -93,6 +112,17 @@ def checkpoints_of(session: Path) -> Path:
     return next((session / "working").rglob("checkpoints"))
 
 
+def _relays(session: Path) -> list[int]:
+    """The process that sends the session's sets for it, where there is one."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # it has ended meanwhile
+            words = path.read_bytes().split(b"\0")
+            if b"ckptsync.sync.store.relay" in words and str(session.parents[3]).encode() in words:
+                found.append(int(path.parent.name))
+    return found
+
+
 def _below(process: int) -> list[int]:
     children = [int(word) for word in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
     return [other for child in children for other in (child, *_below(child))]
@@ -100,13 +130,14 @@ def _below(process: int) -> list[int]:
 
 def test_the_next_session_goes_on_from_what_was_sent(project: Path, url: str) -> None:
     assert call(project, "launch", "--steps", "200")[0] == 0
-    assert in_inbox(project, url) == []  # all of it came home
+    wait_until_empty(project, url)  # all of it came home
     assert call(project, "launch", "--detach", "--set", "pause=0.2")[0] == 0
     session = project / ".ckptsync/sessions/toy/s0002"
     deadline = time.monotonic() + 60
     while not any("_400_steps.sealed" in key for key in in_inbox(project, url)):
         assert time.monotonic() < deadline, (session / "log.txt").read_text()
         time.sleep(0.1)
+    assert len(_relays(session)) == url.startswith("sftp")
     newest = vanish(session)
 
     code, ended = call(project, "wait")
@@ -118,7 +149,7 @@ def test_the_next_session_goes_on_from_what_was_sent(project: Path, url: str) ->
     assert last["verdict"] == "restorable"
     after = json.loads((project / "data/models/checkpoints/toy_head.json").read_text())
     assert after["num_timesteps"] == head["num_timesteps"] + 100
-    assert in_inbox(project, url) == []
+    wait_until_empty(project, url)
     _no_secret_is_left(project)
 
 

@@ -15,7 +15,8 @@ from ckptsync.project.config import Project
 from ckptsync.project.lineage import SessionRecord
 from ckptsync.project.tiers import StoreConfig, Tier
 from ckptsync.runners.base import OutputFile, SessionHandle
-from ckptsync.sync.store.inbox import Inbox, grant_for, why_not_live
+from ckptsync.sync.store.inbox import Inbox
+from ckptsync.sync.store.live import grant_for, is_relayed, why_not_live
 
 HANDLE = SessionHandle("a/s0002", "local")
 
@@ -130,16 +131,22 @@ def test_what_is_of_no_more_use_is_removed(
 
 
 def test_why_sessions_send_nothing(project: Project) -> None:
+    def of(url: str | None) -> Project:
+        return replace(project, stores=StoreConfig(Tier("near", url)) if url is not None else None)
+
     def why(runner: str, url: str | None, **settings: object) -> str | None:
-        stores = StoreConfig(Tier("near", url)) if url is not None else None
-        return why_not_live(replace(project, stores=stores, runners={"kaggle": settings}), "a", runner)
+        return why_not_live(replace(of(url), runners={"kaggle": settings}), "a", runner)
 
     assert why("local", "../store") is None
     assert why("local", "s3://bucket/x") is None
     assert why("kaggle", "s3://bucket/x", internet=True) is None
     assert "no internet" in (why("kaggle", "s3://bucket/x") or "")
     assert "folder" in (why("kaggle", "../store", internet=True) or "")
-    assert "no grants" in (why("local", "sftp://host/x") or "")
+    assert why("local", "sftp://host/x") is None
+    assert "no grants" in (why("kaggle", "sftp://host/x", internet=True) or "")
+    assert "another place in every process" in (why("local", "memory://x") or "")
     assert "no store" in (why("local", None) or "")
+    relayed = {url for url in ("../store", "s3://b/x", "sftp://host/x", "gs://b/x") if is_relayed(of(url))}
+    assert relayed == {"sftp://host/x", "gs://b/x"}
     off = replace(project, stores=StoreConfig(Tier("near", "../store"), live=False))
     assert "switched off" in (why_not_live(off, "a", "local") or "")
