@@ -17,9 +17,7 @@ from .base import Capabilities, ObjectInfo, PreconditionError, Stored
 
 _LOCK_NAME = ".ckptsync.lock"
 _LOCK_SECONDS = 30.0
-_NO_ROOM = (
-    "make room on the store's disk, then run the same command again; 'ckptsync prune' needs a few kilobytes itself"
-)
+_NO_ROOM = "'ckptsync prune', or make room on the store's disk, then run the same command again"
 
 
 class FolderStore:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from support import disks
 from support.projects import make_project_with_store, seal_set, set_head
 
-from ckptsync.core.errors import CorruptError, LockedError
+from ckptsync.core import fsio
+from ckptsync.core.errors import CorruptError, LockedError, StorageError
 from ckptsync.project.config import Project
 from ckptsync.store.repository import keys, pull_set, pushing
 from ckptsync.sync.reporting import NullReporter
@@ -160,3 +163,20 @@ def test_a_prune_that_was_cut_short_is_completed(
     prune(project, project.run("a"), REPORTER, keep_last=1)
     assert stored(project) == [200, 300, 600]
     assert_whole(project, tmp_path)
+
+
+def test_a_store_that_is_full_to_the_last_byte_can_be_pruned(project: Project, tmp_path: Path) -> None:
+    run = project.run("a")
+    with disks.small(tmp_path / "disk", size=1 << 20) as disk:
+        shutil.copytree(tmp_path / "store", disk / "store")
+        url = str(disk / "store")
+        with disks.full(disk, leave=0):
+            assert fsio.free_bytes(disk) == 0
+            with pytest.raises(StorageError) as refused:
+                tag(project, run, "name", "head", url=url)
+            assert "ckptsync prune" in str(refused.value.hint)
+            report = prune(project, run, REPORTER, keep_last=2, url=url)
+            assert report.freed_bytes
+            assert fsio.free_bytes(disk) > 0
+            tag(project, run, "name", "head", url=url)
+        assert scrub(project, REPORTER, url=url).damage == ()
