@@ -28,7 +28,8 @@ class Terms:
         own: the file comes from this run's own lineage: a user's own functions in it are notes.
         trusted: digests of functions and files that the configuration approves.
         proved: path -> digest of a file that was hashed on its way here and has not changed since, or None.
-            Only the other members of a set are spared a second hash; the model is always read whole.
+            It is spared a second hash; the model is read and checked whole nevertheless.
+        with_content: find the digest of the model's content too, which costs another hash.
         hashed: segments that were hashed a moment ago; sets that are judged together share it, and fill it.
     """
 
@@ -37,6 +38,7 @@ class Terms:
     own: bool = False
     trusted: Collection[str] = ()
     proved: Callable[[Path], str | None] = lambda path: None
+    with_content: bool = True
     hashed: Hashed = field(default_factory=dict)
 
 
@@ -136,7 +138,7 @@ def _judge_sealed(stored: StoredSet, manifest: Manifest, terms: Terms, head: boo
         functions=model.functions if model else (),
         versions=manifest.versions,
         manifest=manifest,
-        content=model.content if model else None,
+        content=(model.content or None) if model else None,
         not_checked=tuple(not_checked),
         compared_with=terms.source,
     )
@@ -146,7 +148,9 @@ def _read_sealed_model(path: Path, entry: FileEntry, terms: Terms) -> tuple[Mode
     if path.is_symlink():  # a link that a person typed is followed, one that lies in a set never
         return None, [blocker("path.special-file", entry.path)]
     try:
-        model = read_model(path, own=terms.own, trusted=terms.trusted)
+        model = read_model(
+            path, own=terms.own, trusted=terms.trusted, proved=terms.proved(path), with_content=terms.with_content
+        )
     except NothingFoundError:
         return None, [blocker("file.missing", entry.path, hint="run 'ckptsync fetch' again, or use an older set")]
     findings = list(model.findings)

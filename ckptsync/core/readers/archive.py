@@ -333,19 +333,19 @@ def _inflate(packed: Window, entry: Entry) -> Iterator[bytes]:
         raise refuse("archive.damaged", packed.name, f"{entry.size_bytes} bytes", produced)
 
 
-def check_bytes(content: Window, entry: Entry, also: Callable[[bytes], object] | None = None) -> None:
+def check_bytes(content: Window, entry: Entry, also: Callable[[bytes | bytearray], object] | None = None) -> None:
     """Read a member's bytes once and compare their checksum.
 
     Args:
         content: what `unpack` gave.
         entry: the member.
-        also: called with each piece, for a digest in the same pass.
+        also: called with each piece, for a digest in the same pass; the piece changes afterwards.
 
     Raises:
         RefusedError: when a bit is not what it was.
     """
     checksum = 0
-    for chunk in content.chunks():
+    for chunk in content.passing():
         checksum = zlib.crc32(chunk, checksum)
         if also is not None:
             also(chunk)

@@ -51,7 +51,7 @@ def not_finite(window: Window, offset: int, size: int, dtype: str) -> str | None
     dtype = _PARTS.get(dtype, dtype)
     width, last_table, before_table = _TABLES[dtype]
     result = None
-    for chunk in window.chunks(offset, size):
+    for chunk in window.passing(offset, size):
         last = chunk[width - 1 :: width].translate(last_table)
         if 1 not in last:
             continue
@@ -65,7 +65,7 @@ def not_finite(window: Window, offset: int, size: int, dtype: str) -> str | None
     return result
 
 
-def _worst(chunk: bytes, hits: int, width: int, dtype: str) -> str:
+def _worst(chunk: bytes | bytearray, hits: int, width: int, dtype: str) -> str:
     """Say what the numbers are whose exponents are all ones: a NaN has a bit in its mantissa, infinity has a sign."""
     result = MASKED
     where = hits.to_bytes(len(chunk) // width, "little")

@@ -9,6 +9,7 @@ from __future__ import annotations
 MIB = 1024 * 1024
 
 CHUNK_BYTES = MIB  # files are read in pieces of this size
+PASSING_BYTES = MIB // 4  # what is only looked at comes in pieces that stay in the processor's cache
 IN_MEMORY_BYTES = 16 * MIB  # smaller files and unpacked members are kept in memory, larger ones stay on the disk
 
 MAX_PICKLE_BYTES = 64 * MIB

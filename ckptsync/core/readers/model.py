@@ -6,8 +6,9 @@ import hashlib
 import os
 import stat
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from ..errors import CkptsyncError, NothingFoundError
 from ..findings import Finding, blocker, note
@@ -23,6 +24,15 @@ from .window import RefusedError, Window, refuse
 
 # A flipped bit in a number is another number, and only a seal can tell
 _NO_CHECKSUMS = "whether every number is as it was written: this format has no checksums"
+
+
+class _Asked(NamedTuple):
+    """What the caller wants; see `read_model`."""
+
+    own: bool
+    trusted: frozenset[str]
+    check_values: bool
+    with_content: bool
 
 
 @dataclass
@@ -41,7 +51,13 @@ class _Reading:
 
 
 def read_model(
-    path: Path, *, own: bool = False, trusted: Collection[str] = (), check_values: bool = True
+    path: Path,
+    *,
+    own: bool = False,
+    trusted: Collection[str] = (),
+    check_values: bool = True,
+    proved: str | None = None,
+    with_content: bool = True,
 ) -> ModelReport:
     """Read a model file without executing anything in it.
 
@@ -58,6 +74,9 @@ def read_model(
         trusted: digests that the configuration approves: of functions by value, or of whole files (which then count as
             own).
         check_values: look for NaN and infinite weights too.
+        proved: the file's digest, where it was hashed a moment ago and nobody has changed it since; all of it is
+            read and checked as ever, and not hashed once more.
+        with_content: find the digest of the content too, which is another hash; else it is empty.
 
     Raises:
         NothingFoundError: there is no such path.
@@ -76,7 +95,8 @@ def read_model(
         before = os.fstat(descriptor)
         if not stat.S_ISREG(before.st_mode):
             return _report(path, 0, "", _Reading(findings=[_special_file(before.st_mode, path)]))
-        return _read_file(descriptor, before, path, own, frozenset(trusted), check_values)
+        asked = _Asked(own, frozenset(trusted), check_values, with_content)
+        return _read_file(descriptor, before, path, asked, proved)
     except OSError as error:
         raise CkptsyncError(f"cannot read {path}: {error.strerror}", hint="check the disk") from None
     finally:
@@ -97,9 +117,7 @@ def _special_file(mode: int, path: Path) -> Finding:
     return blocker("path.special-file", path.name, "a regular file", kinds.get(stat.S_IFMT(mode), "a device"))
 
 
-def _read_file(
-    descriptor: int, before: os.stat_result, path: Path, own: bool, trusted: frozenset[str], check_values: bool
-) -> ModelReport:
+def _read_file(descriptor: int, before: os.stat_result, path: Path, asked: _Asked, proved: str | None) -> ModelReport:
     size = before.st_size
     window = Window(descriptor, 0, size, path.name, whole=True)
     reading = _Reading()
@@ -107,35 +125,37 @@ def _read_file(
     try:
         if size <= limits.IN_MEMORY_BYTES:  # one reading: nobody can change what was already checked
             window = Window(window.read(0, size), 0, size, path.name, whole=True)
-        if size <= limits.IN_MEMORY_BYTES or trusted:
-            digest = _digest(window)
-            _collect(window, Approval(own or digest in trusted, trusted), check_values, reading)
+        if proved is not None or size <= limits.IN_MEMORY_BYTES or asked.trusted:
+            digest = proved or _digest(window)
+            _collect(window, Approval(asked.own or digest in asked.trusted, asked.trusted), asked, reading)
         else:  # hashing takes as long as everything else, so a large file is hashed beside it
             from concurrent.futures import ThreadPoolExecutor
 
             with ThreadPoolExecutor(1) as pool:
                 pending = pool.submit(_digest, window)
-                _collect(window, Approval(own), check_values, reading)
+                _collect(window, Approval(asked.own), asked, reading)
                 digest = pending.result()
     except RefusedError as error:
         reading.findings.append(error.finding)
     after = os.fstat(descriptor)
     if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
         reading.findings.append(blocker("file.changed", path.name, hint="it was written while it was read; try again"))
+    if not asked.with_content:
+        return replace(_report(path, size, digest, reading), content="")
     return _report(path, size, digest, reading)
 
 
-def _collect(window: Window, approval: Approval, check_values: bool, reading: _Reading) -> None:
+def _collect(window: Window, approval: Approval, asked: _Asked, reading: _Reading) -> None:
     """Read the format; a refusal becomes a finding."""
     try:
-        _read_format(window, approval, check_values, reading)
+        _read_format(window, approval, asked, reading)
     except RefusedError as error:
         reading.findings.append(error.finding)
 
 
 def _digest(window: Window) -> str:
     digest = hashlib.sha256()
-    for chunk in window.chunks():
+    for chunk in window.passing():
         digest.update(chunk)
     return "sha256:" + digest.hexdigest()
 
@@ -157,19 +177,19 @@ def _report(path: Path, size: int, digest: str, reading: _Reading) -> ModelRepor
     )
 
 
-def _read_format(window: Window, approval: Approval, check_values: bool, reading: _Reading) -> None:
+def _read_format(window: Window, approval: Approval, asked: _Asked, reading: _Reading) -> None:
     """Recognise the format by the first bytes, never by the name, and read it."""
     if window.size == 0:
         raise refuse("file.empty", window.name, "a checkpoint", "0 bytes")
     if is_zip(window):
-        _read_archive(window, approval, check_values, reading)
+        _read_archive(window, approval, asked, reading)
     elif is_legacy(window):
         reading.format = "torch-legacy"
-        _take(read_torch(window, approval, check_values=check_values), reading)
+        _take(read_torch(window, approval, check_values=asked.check_values), reading)
         reading.not_checked.append(_NO_CHECKSUMS)
     elif is_safetensors(window):
         reading.format = "safetensors"
-        parameters, reading.findings, reading.not_checked = read_safetensors(window, check_values=check_values)
+        parameters, reading.findings, reading.not_checked = read_safetensors(window, check_values=asked.check_values)
         reading.not_checked.append(_NO_CHECKSUMS)
         reading.signature = Signature(parameters=parameters)
     elif _is_pickle(window):
@@ -181,7 +201,7 @@ def _read_format(window: Window, approval: Approval, check_values: bool, reading
         raise refuse("format.unknown", window.name, "an SB3, torch or safetensors file", "other bytes")
 
 
-def _read_archive(window: Window, approval: Approval, check_values: bool, reading: _Reading) -> None:
+def _read_archive(window: Window, approval: Approval, asked: _Asked, reading: _Reading) -> None:
     head = window.read(0, min(window.size, 64))
     if head[30:34] == b"data" and head[26:28] == b"\x04\x00":  # so that a damaged one is named too
         reading.format = "sb3"
@@ -189,7 +209,7 @@ def _read_archive(window: Window, approval: Approval, check_values: bool, readin
     reading.members = tuple(MemberInfo(entry.name, entry.size_bytes, entry.crc32) for entry in entries.values())
     if is_sb3(entries):
         reading.format = "sb3"
-        content = read_sb3(window, entries, approval, check_values=check_values)
+        content = read_sb3(window, entries, approval, check_values=asked.check_values, with_content=asked.with_content)
         reading.content = content.content
         reading.signature = content.signature
         reading.num_timesteps = content.num_timesteps
@@ -199,7 +219,7 @@ def _read_archive(window: Window, approval: Approval, check_values: bool, readin
         reading.not_checked = content.not_checked
     elif any(name.endswith("/data.pkl") for name in entries):
         reading.format = "torch"
-        _take(read_torch(window, approval, check_values=check_values, entries=entries), reading)
+        _take(read_torch(window, approval, check_values=asked.check_values, entries=entries), reading)
     else:
         raise refuse("format.unknown", window.name, "an SB3 or torch file", "another zip")
 

@@ -47,7 +47,8 @@ class ModelReport:
         size_bytes: the file's size.
         digest: `sha256:...` of the file's bytes; empty only when it cannot be opened.
         content: `sha256:...` over names and bytes of the tensor members of an SB3 file, so that two saves of the same
-            weights are equal although SB3 stamps times into the archive; for every other format the same as `digest`.
+            weights are equal although SB3 stamps times into the archive; for every other format the same as `digest`. Empty where
+            nobody asked for it.
         signature: the network.
         num_timesteps: SB3's counter, or None where the format has none.
         versions: what wrote it, as far as known: `stable_baselines3`, `torch`, `python`, `numpy`, `gymnasium`, `gym`,

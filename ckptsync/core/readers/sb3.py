@@ -32,6 +32,7 @@ from .window import RefusedError, Window, refuse
 DATA = "data"
 POLICY = "policy.pth"
 _VARIABLES = ("pytorch_variables.pth", "tensors.pth")  # the second is the name of before 1.0
+_TENSORS = ".pth"
 _VERSION = "_stable_baselines3_version"
 _INFO = "system_info.txt"
 _SERIALIZED = ":serialized:"
@@ -61,12 +62,18 @@ class Sb3Content:
     content: str = ""
 
 
+# What a member's torch file holds, and why it was refused
+_Inside = tuple[TorchContent, tuple[Finding, ...]]
+
+
 def is_sb3(entries: Mapping[str, Entry]) -> bool:
     """Whether an archive is SB3's, also when one of its two main members is missing."""
     return DATA in entries or POLICY in entries
 
 
-def read_sb3(window: Window, entries: Mapping[str, Entry], approval: Approval, *, check_values: bool) -> Sb3Content:
+def read_sb3(
+    window: Window, entries: Mapping[str, Entry], approval: Approval, *, check_values: bool, with_content: bool = True
+) -> Sb3Content:
     """Read an SB3 file whose archive is sound.
 
     Args:
@@ -74,12 +81,24 @@ def read_sb3(window: Window, entries: Mapping[str, Entry], approval: Approval, *
         entries: its members.
         approval: how far the file is trusted.
         check_values: look for NaN and infinity too.
+        with_content: take the digest of the members that hold tensors.
 
     Returns:
         The content; damage is in its findings.
     """
     content = Sb3Content()
-    sound = _check_members(window, entries, content)
+    early: dict[str, _Inside] = {}
+    if window.size <= limits.IN_MEMORY_BYTES:
+        sound = _check_members(window, entries, content, with_content)
+    else:  # to check all bytes takes as long as to read what they mean, which counts only where they are sound
+        from concurrent.futures import ThreadPoolExecutor
+
+        with ThreadPoolExecutor(1) as pool:
+            checking = pool.submit(_check_members, window, entries, content, with_content)
+            for member, entry in entries.items():
+                if member.endswith(_TENSORS):
+                    early[member] = _read_inside(window, entry, approval, check_values)
+            sound = checking.result()
     fields: dict[str, Any] = {}
     policy: Global | None = None
     spaces: dict[str, Space] = {}
@@ -90,14 +109,13 @@ def read_sb3(window: Window, entries: Mapping[str, Entry], approval: Approval, *
     _check_missing(window, entries, (DATA, POLICY, *expected_optimizers(name, fields)), content)
     parameters: dict[str, TensorSpec] = {}
     for member in sound:
-        if not member.endswith(".pth"):
+        if not member.endswith(_TENSORS):
             continue
-        inside = unpack(window, entries[member])
-        torch_content = _collect(content, read_torch, inside, approval, check_values=check_values) or TorchContent()
-        content.findings += torch_content.findings
-        content.functions += torch_content.functions
+        inside, refused = early.get(member) or _read_inside(window, entries[member], approval, check_values)
+        content.findings += [*refused, *inside.findings]
+        content.functions += inside.functions
         if member == POLICY:
-            parameters = torch_content.parameters
+            parameters = inside.parameters
     content.signature = Signature(
         algorithm=name,
         policy=policy.name if policy else None,
@@ -108,7 +126,9 @@ def read_sb3(window: Window, entries: Mapping[str, Entry], approval: Approval, *
     )
     _read_versions(window, {name: entries[name] for name in (_INFO, _VERSION) if name in sound}, content)
     known = {DATA, _VERSION, _INFO}
-    content.not_checked += [f"meaning of {name}" for name in entries if name not in known and not name.endswith(".pth")]
+    content.not_checked += [
+        f"meaning of {name}" for name in entries if name not in known and not name.endswith(_TENSORS)
+    ]
     return content
 
 
@@ -121,12 +141,20 @@ def _collect(content: Sb3Content, read: Any, *args: Any, **options: Any) -> Any:
         return None
 
 
-def _check_members(window: Window, entries: Mapping[str, Entry], content: Sb3Content) -> list[str]:
+def _read_inside(window: Window, entry: Entry, approval: Approval, check_values: bool) -> _Inside:
+    """Read a member that is a torch file."""
+    try:
+        return read_torch(unpack(window, entry), approval, check_values=check_values), ()
+    except RefusedError as error:
+        return TorchContent(), (error.finding,)
+
+
+def _check_members(window: Window, entries: Mapping[str, Entry], content: Sb3Content, with_content: bool) -> list[str]:
     """Check every member's bytes and take the digest of the tensor members; return the names of the sound ones."""
     sound = []
     digests = []
     for name, entry in entries.items():
-        digest = hashlib.sha256() if name.endswith(".pth") else None
+        digest = hashlib.sha256() if with_content and name.endswith(_TENSORS) else None
         try:
             check_bytes(unpack(window, entry), entry, digest.update if digest else None)
             sound.append(name)
@@ -134,7 +162,8 @@ def _check_members(window: Window, entries: Mapping[str, Entry], content: Sb3Con
             content.findings.append(error.finding)
         if digest:
             digests.append(f"{name}\n{entry.size_bytes}\n{digest.hexdigest()}\n")
-    content.content = "sha256:" + hashlib.sha256("".join(sorted(digests)).encode()).hexdigest()
+    if with_content:
+        content.content = "sha256:" + hashlib.sha256("".join(sorted(digests)).encode()).hexdigest()
     return sound
 
 

@@ -12,6 +12,9 @@ from collections.abc import Iterator
 from ..findings import Finding, blocker
 from . import limits
 
+# Buffers that nobody uses now
+_BUFFERS: list[bytearray] = []
+
 
 class RefusedError(Exception):
     """A part of a file cannot be used; carries the finding that says why. Never leaves the readers."""
@@ -74,6 +77,29 @@ class Window:
             piece = self.read(offset, min(limits.CHUNK_BYTES, end - offset))
             yield piece
             offset += len(piece)
+
+    def passing(self, offset: int = 0, size: int | None = None) -> Iterator[bytes | bytearray]:
+        """Yield the bytes as `chunks` does, each piece only until the next one is asked for.
+
+        On the disk they come into one buffer: a new one for each piece takes longer than reading it.
+        """
+        end = self.size if size is None else offset + size
+        if not isinstance(self._source, int) or end - offset <= limits.PASSING_BYTES or offset < 0 or end > self.size:
+            yield from self.chunks(offset, end - offset)
+            return
+        try:
+            buffer = _BUFFERS.pop()
+        except IndexError:
+            buffer = bytearray(limits.PASSING_BYTES)
+        try:
+            while end - offset >= len(buffer):
+                if os.preadv(self._source, [buffer], self._start + offset) != len(buffer):
+                    break  # `chunks` says what is wrong
+                yield buffer
+                offset += len(buffer)
+        finally:
+            _BUFFERS.append(buffer)
+        yield from self.chunks(offset, end - offset)
 
     def part(self, offset: int, size: int, name: str) -> Window:
         """Return a smaller window. Raises RefusedError when it would not lie inside."""

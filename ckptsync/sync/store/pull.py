@@ -221,7 +221,8 @@ def _judge(project: Project, run: RunConfig, folder: Path, manifest: Manifest, m
             hint=_HINT,
         )
     hashed = {folder / entry.path: entry.digest for entry in manifest.files}  # as they came, a moment ago
-    report = judge_set(stored, Terms(fit.signature, fit.source, mine, project.trusted, proved=hashed.get))
+    terms = Terms(fit.signature, fit.source, mine, project.trusted, proved=hashed.get, with_content=False)
+    report = judge_set(stored, terms)
     blockers = [finding for finding in report.findings if finding.severity is Severity.BLOCKER]
     if blockers:
         error = IncompatibleError if report.verdict is Verdict.INCOMPATIBLE else CorruptError

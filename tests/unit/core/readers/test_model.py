@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -192,6 +193,36 @@ def test_large_files_are_read_piece_by_piece(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(limits, "IN_MEMORY_BYTES", 1000)
     monkeypatch.setattr(limits, "CHUNK_BYTES", 64)
     assert read_model(path) == whole
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.7, 0.99])
+def test_damage_in_large_files_is_told_in_the_same_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: float
+) -> None:
+    from ckptsync.core.readers import limits, window
+
+    path = tmp_path / "model.zip"
+    data = bytearray(sb3_file())
+    data[int(share * len(data))] ^= 0xFF
+    path.write_bytes(data)
+    whole = read_model(path)
+    assert blockers(whole) != []
+    monkeypatch.setattr(limits, "IN_MEMORY_BYTES", 1000)
+    monkeypatch.setattr(limits, "PASSING_BYTES", 64)
+    monkeypatch.setattr(window, "_BUFFERS", [])
+    assert read_model(path) == whole
+
+
+def test_what_was_hashed_a_moment_ago_is_read_and_checked_all_the_same(read: Read) -> None:
+    data = sb3_file()
+    told = "sha256:" + "0" * 64
+    report = read(data, proved=told, with_content=False)
+    assert (report.digest, report.content) == (told, "")
+    assert replace(report, digest="", content="") == replace(read(data), digest="", content="")
+    damaged = bytearray(data)
+    damaged[len(data) // 2] ^= 1
+    assert blockers(read(bytes(damaged), proved=told)) != []
+    assert blockers(read(bytes(100), proved=told)) == blockers(read(bytes(100)))
 
 
 MEASURE = """
