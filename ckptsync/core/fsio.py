@@ -11,7 +11,6 @@ Source: the write order is that of restic's and borg's local repositories.
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -193,13 +192,13 @@ def truncate(path: Path, size_bytes: int) -> None:
 
 
 def receive_file(
-    target: Path, read: Callable[[int], Iterator[bytes]], *, limit: int, resume: bool, settle: bool = True
+    target: Path, read: Callable[[int], Iterator[bytes | memoryview]], *, limit: int, resume: bool, settle: bool = True
 ) -> str:
     """Download a file into `<name>.partial` beside its place, rename it at the end, return its digest.
 
     Args:
         target: where it shall be; its folder must exist.
-        read: given an offset, streams the source's bytes from there on.
+        read: given an offset, streams the source's bytes from there on, none of which change afterwards.
         limit: more bytes than this are refused; a partial file that holds more is begun anew.
         resume: go on behind what an earlier attempt has left in the partial file.
         settle: make its bytes and its name durable. Else the caller does that for many files at once, with
@@ -210,7 +209,7 @@ def receive_file(
         StorageError: the disk is full, read-only or failing; the partial file stays.
     """
     partial = target.with_name(target.name + names.PARTIAL_SUFFIX)
-    hasher = hashlib.sha256()
+    hasher = Hasher()
     received = 0
     try:
         kept = resume and partial.exists() and partial.stat().st_size <= limit
@@ -234,7 +233,7 @@ def receive_file(
         raise storage_error(error, partial) from error
     if settle:
         sync_folder(target.parent)
-    return "sha256:" + hasher.hexdigest()
+    return hasher.digest()
 
 
 def copy_file(

@@ -159,7 +159,7 @@ class Hasher:
         self._pool: ThreadPoolExecutor | None = None
         self._pending: Future[None] | None = None
 
-    def update(self, chunk: bytes) -> None:
+    def update(self, chunk: bytes | memoryview) -> None:
         """Take the next chunk; it must not change afterwards."""
         if not self._begun:
             self._begun = True

@@ -6,9 +6,8 @@ What is there already and agrees is not asked for again, a large file that was c
 from __future__ import annotations
 
 import hashlib
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -16,12 +15,11 @@ from typing import BinaryIO
 from ...core import fsio, names
 from ...core.errors import CorruptError
 from ...core.manifest import Manifest
-from ..base import Store
 from .keys import VersionKey, object_key
+from .reading import Reader
 from .repository import Repository
-from .versions import Piece, StoredFile, merged
+from .versions import StoredFile
 
-_READ_BYTES = 4 << 20
 _LARGE_BYTES = 1 << 20
 
 Progress = Callable[[int], None]
@@ -78,50 +76,6 @@ def pull_set(
     return Pulled(version.manifest, sum(file.entry.size_bytes for file in wanted), skipped)
 
 
-class Reader:
-    """Reads pieces of objects in order, several at once ahead of who asks.
-
-    Args:
-        store: where from.
-        pool: does the reading.
-        ahead: how many pieces are on their way or waiting.
-    """
-
-    def __init__(self, store: Store, pool: ThreadPoolExecutor, ahead: int) -> None:
-        self._store = store
-        self._pool = pool
-        self._ahead = ahead
-
-    def stream(self, pieces: Iterable[Piece]) -> Iterator[bytes]:
-        """Yield the bytes of pieces, one after another.
-
-        Raises:
-            NothingFoundError: an object is gone.
-            CorruptError: an object is shorter than its version says.
-        """
-        waiting: deque[Future[bytes]] = deque()
-        try:
-            for piece in pieces:
-                waiting.append(self._pool.submit(self._read, piece))
-                if len(waiting) >= self._ahead:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for reading in waiting:
-                reading.cancel()
-
-    def _read(self, piece: Piece) -> bytes:
-        key = object_key(piece.digest)
-        data = b"".join(self._store.get(key, piece.offset, piece.size_bytes))
-        if len(data) != piece.size_bytes:
-            raise CorruptError(
-                f"object {key} in {self._store.url} is shorter than {piece.object_bytes} bytes",
-                hint="'ckptsync scrub' looks for all that is damaged",
-            )
-        return data
-
-
 def _is_there(folder: Path, file: StoredFile) -> bool:
     path = fsio.safe_join(folder, file.entry.path)
     if path.is_symlink() or not path.is_file() or path.stat().st_size != file.entry.size_bytes:
@@ -131,9 +85,8 @@ def _is_there(folder: Path, file: StoredFile) -> bool:
 
 def _receive_small(files: Sequence[StoredFile], folder: Path, reader: Reader, progress: Progress) -> None:
     """Receive files that share objects: what lies together is read together."""
-    pieces = [piece for file in files for piece in file.pieces]
-    stream = reader.stream(_readable(pieces))
-    held, position = b"", 0
+    stream = reader.stream([piece for file in files for piece in file.pieces])
+    held, position = memoryview(b""), 0
     for file in files:
         data = b""
         while len(data) < file.entry.size_bytes:
@@ -152,11 +105,11 @@ def _receive_large(file: StoredFile, folder: Path, reader: Reader, progress: Pro
     target = fsio.safe_join(folder, file.entry.path)
     resumed = False
 
-    def read(offset: int) -> Iterator[bytes]:
+    def read(offset: int) -> Iterator[memoryview]:
         nonlocal resumed
         resumed = offset > 0
         progress(offset)
-        for data in reader.stream(_readable(file.locate(offset, file.entry.size_bytes - offset))):
+        for data in reader.stream(file.locate(offset, file.entry.size_bytes - offset)):
             yield data
             progress(len(data))
 
@@ -167,14 +120,6 @@ def _receive_large(file: StoredFile, folder: Path, reader: Reader, progress: Pro
     if digest != file.entry.digest:
         fsio.remove_file(target)
         raise _damaged(file)
-
-
-def _readable(pieces: Iterable[Piece]) -> Iterator[Piece]:
-    """Yield pieces as they are best read: neighbours as one, long ones in parts."""
-    for piece in merged(list(pieces), most=_READ_BYTES):
-        for offset in range(0, piece.size_bytes, _READ_BYTES):
-            size = min(_READ_BYTES, piece.size_bytes - offset)
-            yield Piece(piece.digest, piece.object_bytes, piece.offset + offset, size)
 
 
 def _writer(data: bytes) -> Callable[[BinaryIO], None]:
