@@ -12,7 +12,8 @@ from ..core.errors import CkptsyncError
 from ..project.config import Project, RunConfig
 from ..sync import dispatch as dispatching
 from ..sync import run_until as series
-from ..sync.launch import LaunchOptions, plan
+from ..sync.foreseen import foresee
+from ..sync.launch import LaunchOptions
 from ..sync.overview import overview
 from . import series_text, session_text, targets
 from .output import Answer, Output, redact
@@ -35,7 +36,9 @@ def run_until(arguments: Namespace, output: Output) -> Answer:
     )
     options = launch_options(arguments)
     if arguments.dry_run:
-        planned = plan(*series.aimed(project, run, limits.steps, options.runner or run.runner), options)
+        planned = foresee(
+            *series.aimed(project, run, limits.steps, options.runner or run.runner), options, Reporter(output)
+        )
         return Answer(planned.to_json, lambda: session_text.planned(planned))
     found = series.run_until(project, run, options, limits, reporter=Reporter(output))
 
@@ -65,7 +68,7 @@ def _dispatch_planned(project: Project, run: RunConfig, options: LaunchOptions, 
     found = dispatching.look(project, run, options.runner or run.runner)
     if found.state is not None:
         return Answer(found.to_json, lambda: series_text.reported(found))
-    launch_plan = plan(project, run, options)
+    launch_plan = foresee(project, run, options, Reporter(output))
     return Answer(launch_plan.to_json, lambda: session_text.planned(launch_plan))
 
 

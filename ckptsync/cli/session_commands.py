@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Iterator
-from dataclasses import replace
 
 from ..core.errors import ExitCode, UsageError
 from ..project.config import Project, RunConfig
 from ..sync import control, roundtrip
 from ..sync import restore as restoring
 from ..sync.fetch import fetch as fetch_outputs
-from ..sync.launch import LaunchOptions, plan
+from ..sync.foreseen import foresee
+from ..sync.launch import LaunchOptions
 from ..sync.ledgers import known_records
 from ..sync.lines import Lines
 from ..sync.overview import overview
 from ..sync.reporting import shown_path
-from ..sync.store.from_store import bring_newer, brought, missing
+from ..sync.store.from_store import missing
 from ..sync.store.tiers import not_sent, send_copies
 from . import session_text, targets, text
 from .log_text import LOGS_SCHEMA, LogEnd, redact_lines
@@ -31,14 +31,7 @@ def launch(arguments: Namespace, output: Output) -> Answer:
     run = project.run(arguments.run)
     options = launch_options(arguments, quick=arguments.quick, steps=arguments.steps)
     if arguments.dry_run:
-        launch_plan = plan(project, run, options)
-        if not options.fresh:
-            first = bring_newer(project, run, Reporter(output), dry_run=True)
-            notes = tuple(f"a launch first brings {brought(pulled)}, and goes on from there" for pulled in first)
-            begun = {p.version.scenario: (p.version.stem, p.version.num_timesteps) for p in first}
-            launch_plan = replace(
-                launch_plan, resumes={**launch_plan.resumes, **begun}, notes=(*notes, *launch_plan.notes)
-            )
+        launch_plan = foresee(project, run, options, Reporter(output))
         return Answer(launch_plan.to_json, lambda: session_text.planned(launch_plan))
     trip = roundtrip.run(
         project,

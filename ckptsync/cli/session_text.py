@@ -155,7 +155,9 @@ def planned(plan: LaunchPlan) -> Iterator[Line]:
         yield f"nothing to train: run {plan.spec.run} has reached its target; raise total_timesteps to train on"
         return
     spec = plan.spec
-    yield f"would start {spec.session} on {plan.runner} (lineage {spec.lineage}, generation {spec.generation})"
+    yield from (f"would first bring {text}" for text in plan.brings)
+    session = "the next session" if plan.brings else spec.session
+    yield f"would start {session} on {plan.runner} (lineage {spec.lineage}, generation {spec.generation})"
     for scenario in spec.scenarios:
         start = plan.resumes.get(scenario.name)
         where = f"goes on from {start[0]}" if start else "begins from zero"

@@ -47,4 +47,4 @@ def open_store(url: str, *, base: Path | None = None, patience_seconds: float | 
         return S3Store(parts.netloc, f"{prefix}/" if prefix else "", options, patience=patience)
     from .fsspec_store import FsspecStore
 
-    return FsspecStore(parts._replace(query="").geturl(), options, patience=patience)
+    return FsspecStore(url.partition("?")[0], options, patience=patience)

@@ -67,6 +67,7 @@ class LaunchPlan:
         code: the bundle; None when there is nothing to train.
         beginnings: what was judged on the way.
         rooms: what the checkpoints will need on the disk here.
+        brings: in words, what comes from the store first; then the session's number is known when it is here.
     """
 
     spec: SessionSpec
@@ -79,6 +80,7 @@ class LaunchPlan:
     code: Bundle | None = None
     beginnings: tuple[Beginning, ...] = ()
     rooms: tuple[ScenarioRoom, ...] = ()
+    brings: tuple[str, ...] = ()
 
     @property
     def bundle_bytes(self) -> int:
@@ -96,7 +98,7 @@ class LaunchPlan:
             "schema": PLAN_SCHEMA,
             "exit_code": 0,
             "run": self.spec.run,
-            "session": None if self.reached else self.spec.session,
+            "session": None if self.reached or self.brings else self.spec.session,
             "runner": self.runner,
             "reached": self.reached,
             "fell_back": self.fell_back,
@@ -108,7 +110,7 @@ class LaunchPlan:
                 for scenario, start in self.resumes.items()
             },
             "disk": [room.to_json() for room in self.rooms],
-            "notes": list(self.notes),
+            "notes": [*(f"a launch first brings {text}" for text in self.brings), *self.notes],
         }
 
 

@@ -64,6 +64,23 @@ def test_pull_on_another_machine(
     assert run(capsys, "ls")[0] == 0
 
 
+def test_a_dry_run_says_what_would_come_from_the_store_first(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(capsys, "init-store")
+    run(capsys, "push")
+    elsewhere = make_project(tmp_path / "elsewhere", WITH_STORE.replace('"scripted"', '"local"'))
+    monkeypatch.chdir(elsewhere.root)
+    for line in ("launch", "dispatch", "run-until --steps 900"):
+        code, out, err = run(capsys, *line.split(), "--dry-run")
+        assert code == 0, err
+        assert out.startswith("would first bring a: a_checkpoint_200_steps from the store, and goes on from there\n")
+        assert "would start the next session on local (lineage l0001-aaaaaa, generation 2)\n" in out
+        assert "goes on from a_checkpoint_200_steps, target" in out
+    assert json.loads(run(capsys, "launch", "--dry-run", "--json")[1])["session"] is None
+    assert not elsewhere.layout.ledger.exists()
+
+
 def test_scrub(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run(capsys, "init-store")
     run(capsys, "push")
