@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -30,12 +31,6 @@ EVERY_STEPS = 100  # the toy's interval between saves
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[weed.Server]:
-    with weed.serving(tmp_path_factory.mktemp("weed")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
 def sftp_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sftp.Server]:
     with sftp.serving(tmp_path_factory.mktemp("sftp")) as running:
         yield running
@@ -49,7 +44,7 @@ def url(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_pat
     if request.param == "sftp":
         ssh: sftp.Server = request.getfixturevalue("sftp_server")
         return ssh.url(tmp_path / "store")
-    server: weed.Server = request.getfixturevalue("server")
+    server: weed.Server = request.getfixturevalue("s3_server")
     for name, value in weed.credentials().items():
         monkeypatch.setenv(name, value)
     return server.url("live")
@@ -173,7 +168,7 @@ def _no_secret_is_left(project: Path) -> None:
     ids=["silent", "refuses", "busy", "breaks"],
 )
 def test_a_store_that_does_not_take_anything_holds_nothing_up(
-    tmp_path: Path, server: weed.Server, monkeypatch: pytest.MonkeyPatch, fault: Fault, said: str
+    tmp_path: Path, s3_server: weed.Server, monkeypatch: pytest.MonkeyPatch, fault: Fault, said: str
 ) -> None:
     """Nothing is ever answered, and training comes to its end: so it has waited for no answer."""
     for name, value in weed.credentials().items():
@@ -182,8 +177,8 @@ def test_a_store_that_does_not_take_anything_holds_nothing_up(
     def choose(method: str, path: str) -> Fault | None:
         return fault if method == "POST" else None
 
-    with FaultyProxy("127.0.0.1", server.port, choose) as proxy:
-        folder = make(tmp_path, server.url(f"live-{fault.kind}-{fault.status}", endpoint=proxy.url))
+    with FaultyProxy("127.0.0.1", s3_server.port, choose) as proxy:
+        folder = make(tmp_path, s3_server.url(f"live-{fault.kind}-{fault.status}", endpoint=proxy.url))
         config = (folder / "ckptsync.toml").read_text()
         (folder / "ckptsync.toml").write_text(config.replace('budget = "1h"', 'budget = "40s"'))  # its end waits less
         code, ended = call(folder, "launch", "--steps", "500")
@@ -195,3 +190,23 @@ def test_a_store_that_does_not_take_anything_holds_nothing_up(
     events = read_events(next(session.rglob("events.jsonl")))
     assert [event["num_timesteps"] for event in events if event["event"] == "save"][-1] == 500
     assert said in (session / "log.txt").read_text()
+
+
+def test_a_store_that_answers_slowly_gets_the_newest_and_holds_nothing_up(
+    tmp_path: Path, s3_server: weed.Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Had training waited for it, every checkpoint would have been sent."""
+    for name, value in weed.credentials().items():
+        monkeypatch.setenv(name, value)
+    with FaultyProxy("127.0.0.1", s3_server.port, latency_seconds=0.25) as proxy:
+        folder = make(tmp_path, s3_server.url("live-slow", endpoint=proxy.url))
+        code, ended = call(folder, "launch", "--steps", "600")
+        assert code == 0, ended
+    session = folder / ".ckptsync/sessions/toy/s0001"
+    sent = re.findall(r"Sent toy_checkpoint_(\d+)_steps \(", (session / "log.txt").read_text())
+    sealed = [e["num_timesteps"] for e in read_events(next(session.rglob("events.jsonl"))) if e["event"] == "save"]
+    assert len(sealed) >= 6
+    assert sealed[-1] == 600
+    assert "600" in sent
+    assert len(sent) < len(sealed)
+    assert [(item["tier"], item["waiting"], item["error"]) for item in ended["copies"]] == [("near", 0, None)]
