@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ _ONE_AT_A_TIME = frozenset({"sftp", "ssh", "ftp", "smb"})
 _MOST = 4
 _SSH = frozenset({"sftp", "ssh"})
 _SILENT_SECONDS = 60.0
+# What every server gives in one answer, and how many are asked for at once
+_PART, _AHEAD = 32 << 10, 128
 
 
 class Connections:
@@ -102,11 +104,46 @@ class Connections:
         return system
 
 
+def write(system: Any, path: str, data: bytes | Iterable[bytes]) -> None:
+    """Write a file, whole or from pieces. Raises what fsspec raises."""
+    if not _is_ssh(system):
+        if isinstance(data, bytes):
+            system.pipe_file(path, data)  # one request where a file would be several
+            return
+        with system.open(path, "wb") as file:
+            for chunk in data:
+                file.write(chunk)
+        return
+    size, chunks = 0, (data,) if isinstance(data, bytes) else data
+    with system.ftp.open(path, "wb") as file:
+        file.set_pipelined(True)  # far away, waiting for each answer takes longer than sending
+        for chunk in chunks:
+            file.write(chunk)
+            size += len(chunk)
+    found = system.ftp.stat(path).st_size  # answers that nobody waited for tell nothing
+    if found != size:
+        raise ConnectionError(f"{found} of {size} bytes have arrived")
+
+
+def read(system: Any, path: str, start: int, end: int) -> bytes:
+    """Read a part of a file, or what there is of it. Raises what fsspec raises."""
+    if not _is_ssh(system):
+        return bytes(system.cat_file(path, start, end))
+    with system.ftp.open(path, "rb") as file:
+        size = min(end, file.stat().st_size)
+        # Asked for at once: far away, one after another they take longer than their bytes
+        parts = [(offset, min(_PART, size - offset)) for offset in range(start, size, _PART)]
+        return b"".join(file.readv(parts, max_concurrent_prefetch_requests=_AHEAD))
+
+
+def _is_ssh(system: Any) -> bool:
+    return hasattr(system, "ftp") and hasattr(system, "client")
+
+
 def _set_up(system: Any) -> None:
     """Have a connection over ssh notice a silent server, and send what it has at once: it waits for every answer."""
-    transport = getattr(getattr(system, "client", None), "get_transport", lambda: None)()
-    if transport is not None:
-        transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if _is_ssh(system):
+        system.client.get_transport().sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         system.ftp.get_channel().settimeout(_SILENT_SECONDS)
 
 

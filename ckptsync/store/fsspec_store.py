@@ -23,9 +23,9 @@ from ..core.errors import (
 )
 from ..core.patience import Patience
 from . import base, walking
+from . import fsspec_connections as connections
 from .asking import PATIENCE, ask
 from .base import Capabilities, ObjectInfo, Stored
-from .fsspec_connections import Connections
 
 _CHUNK = 8 << 20
 # Of these an object is there whole or not at all; elsewhere a file grows while it is written
@@ -64,7 +64,7 @@ class FsspecStore:
         )
         self._patience = patience
         self._options = dict(options or {})
-        self._connections = Connections(url, dict(options or {}))
+        self._connections = connections.Connections(url, dict(options or {}))
         self._folders: set[str] = set()  # that are there
 
     def put(
@@ -79,24 +79,18 @@ class FsspecStore:
     ) -> str:
         """Write an object; see `Store`."""
         base.check_put(self, key, data, create, replacing)
-        self._write(key, lambda system, path: system.pipe_file(path, data))
+        self._write(key, lambda: data)
         return ""
 
     def put_stream(self, key: str, chunks: Callable[[], Iterable[bytes]]) -> None:
         """Write an object of any size; see `StreamingStore`."""
-
-        def write(system: Any, path: str) -> None:
-            with system.open(path, "wb") as file:
-                for chunk in chunks():
-                    file.write(chunk)
-
-        self._write(key, write)
+        self._write(key, chunks)
 
     def read(self, key: str, *, limit: int) -> Stored:
         """Read a small object whole; see `Store`. It has no version here."""
         path = self._path(key)
         try:
-            data = self._call(f"read {key}", lambda system: bytes(system.cat_file(path, 0, limit + 1)))
+            data = self._call(f"read {key}", lambda system: connections.read(system, path, 0, limit + 1))
         except ServiceError as error:
             if not error.transient and self.head(key) is None:  # a folder, which some read without saying so
                 raise NothingFoundError(f"cannot read {key} in {self.url}: it is not there") from None
@@ -156,16 +150,16 @@ class FsspecStore:
         return f"{self._connections.root}/{base.check_key(key)}"
 
     def _range(self, path: str, start: int, end: int) -> Callable[[Any], bytes]:
-        return lambda system: bytes(system.cat_file(path, start, end))
+        return lambda system: connections.read(system, path, start, end)
 
-    def _write(self, key: str, write: Callable[[Any, str], object]) -> None:
-        """Write an object by what writes a file: under another name first where a rename takes one step."""
+    def _write(self, key: str, content: Callable[[], bytes | Iterable[bytes]]) -> None:
+        """Write an object: under another name first where a rename takes one step."""
         path = self._path(key)
         folder, _, name = path.rpartition("/")
         written = f"{folder}/{names.temporary_name(name, os.urandom(4).hex())}" if self._renames else path
 
         def whole(system: Any) -> None:
-            write(system, written)
+            connections.write(system, written, content())
             if written != path:
                 system.mv(written, path)
 
