@@ -1,4 +1,4 @@
-"""S3 and compatible servers, by boto3, which is loaded on use.
+"""S3 and compatible servers, by botocore, which is loaded on use.
 
 Every object fits into one request, so there are no multipart uploads to be completed or swept; what is large is many
 objects, sent side by side. The server is told the checksum of what it gets and refuses anything else. Attempts are
@@ -16,15 +16,13 @@ from typing import Any, TypeVar
 from ..core.errors import ConfigError, CorruptError, NothingFoundError, ServiceError
 from ..core.patience import Failures, Patience
 from ..core.uploading import Target
-from . import base, s3_errors
+from . import base, s3_client, s3_errors
 from .asking import PATIENCE, ask
 from .base import Capabilities, ObjectInfo, PreconditionError, Stored
 
-MAX_CONNECTIONS = 16
-_CONNECT_SECONDS, _READ_SECONDS = 10, 30
+_READ_SECONDS = 30
 _CHUNK = 256 << 10
 _PAGE = 1_000
-_OPTIONS = frozenset({"endpoint", "region", "profile"})
 
 T = TypeVar("T")
 
@@ -35,12 +33,12 @@ class S3Store:
     Args:
         bucket: its name.
         prefix: empty, or with a `/` at its end.
-        options: `endpoint`, `region`, `profile`; the rest is boto3's own configuration (AWS_*, ~/.aws).
+        options: `endpoint`, `region`, `profile`; the rest is the SDK's own configuration (AWS_*, ~/.aws).
         patience: how long a server that fails is asked again.
         read_seconds: how long the server may say nothing.
 
     Raises:
-        ConfigError: boto3 is not installed, an option is unknown, or a value makes no sense.
+        ConfigError: botocore is not installed, an option is unknown, or a value makes no sense.
     """
 
     capabilities = Capabilities(
@@ -60,7 +58,7 @@ class S3Store:
         self._bucket = bucket
         self._prefix = base.check_prefix(prefix)
         self._patience = patience
-        self._client = self._connect(dict(options or {}), read_seconds)
+        self._client = self._connect(options or {}, read_seconds)
         self._bucket_is_there = False
 
     def put(
@@ -188,42 +186,11 @@ class S3Store:
         """Let go of connections; see `Store`."""
         self._client.close()
 
-    def _connect(self, options: dict[str, str], read_seconds: float) -> Any:
-        if unknown := options.keys() - _OPTIONS:
-            raise ConfigError(
-                f"{self.url}: unknown option {sorted(unknown)[0]!r}", hint=f"known are {', '.join(sorted(_OPTIONS))}"
-            )
+    def _connect(self, options: Mapping[str, str], read_seconds: float) -> Any:
         try:
-            import boto3
-            import botocore.session
-            from botocore.config import Config
-
-            from . import s3_sending
-        except ImportError:
-            raise ConfigError(f"{self.url} needs the package boto3", hint="pip install 'ckptsync[s3]'") from None
-        endpoint = options.get("endpoint")
-        config = Config(
-            retries={"total_max_attempts": 1},
-            connect_timeout=_CONNECT_SECONDS,
-            read_timeout=read_seconds,
-            max_pool_connections=MAX_CONNECTIONS,
-            tcp_keepalive=True,
-            signature_version="s3v4",  # what is granted would be signed in the old way, which not all servers know
-            # The checksum that is sent is the sha256 that the caller knows; another one would be computed for nothing
-            request_checksum_calculation="when_required",
-            response_checksum_validation="when_required",
-            # Its checksum is among what is signed, so a body needs no signature of its own, which is another hash
-            s3={"payload_signing_enabled": False, "addressing_style": "path" if endpoint else "auto"},
-        )
-        try:
-            core = botocore.session.Session(profile=options.get("profile"))
-            s3_sending.read_times_quickly(core)
-            session = boto3.Session(botocore_session=core, region_name=options.get("region"))
-            client = session.client("s3", endpoint_url=endpoint, config=config)
-            s3_sending.prepare(client)
-            return client
-        except ValueError as error:
-            raise ConfigError(f"{self.url}: the endpoint is not valid: {error}") from None
+            return s3_client.connect(self.url, options, read_seconds)
+        except ConfigError:
+            raise
         except Exception as error:
             raise self._translated(error, "open a store") from error
 

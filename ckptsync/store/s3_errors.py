@@ -1,4 +1,4 @@
-"""What S3 and boto3 say when something fails, in words of ours."""
+"""What S3 and botocore say when something fails, in words of ours."""
 
 from __future__ import annotations
 
@@ -62,12 +62,12 @@ def translate(error: Exception, *, url: str, action: str) -> CkptsyncError:
     """Return what happened as an error of ours.
 
     Args:
-        error: what boto3 raised.
+        error: what botocore raised.
         url: the store, without secrets.
         action: what was tried, as in "cannot <action>".
 
     Raises:
-        Exception: it is neither boto3's nor of the network: a mistake of ours, to be seen as it is.
+        Exception: it is neither botocore's nor of the network: a mistake of ours, to be seen as it is.
     """
     if isinstance(error, CkptsyncError):
         return error

@@ -1,7 +1,7 @@
-"""How boto3 sends objects whose sha256 is known: read once, in one piece, without asking before.
+"""How botocore sends objects whose sha256 is known: read once, in one piece, without asking before.
 
 Left to itself it reads each body once more to sign it, asks whether the body may come, which is a round trip for each
-object, and sends it in pieces of 16 KB. Imported with boto3, never before.
+object, and sends it in pieces of 16 KB. Imported with botocore, never before.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from botocore import auth, utils
+from botocore import auth, loaders, utils
 
 _NAME = "ckptsync-s3v4"
 _KNOWN = "CkptsyncKnownSha256"
@@ -30,6 +30,25 @@ def prepare(client: Any) -> None:
 def read_times_quickly(session: Any) -> None:
     """Let a session read the times of a list in a twentieth of what botocore takes, which is most of what a list takes."""
     session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_time)
+
+
+def load_quickly(session: Any) -> None:
+    """Let a session load a service's description without listing those of four hundred others first."""
+    paths = session.get_component("data_loader").search_paths
+    session.register_component("data_loader", _Loader(paths, include_default_search_paths=False))
+
+
+class _Loader(loaders.Loader):  # type: ignore[misc]
+    """Takes it that there is the service that is asked for; if there is none, loading it tells."""
+
+    _asked = ""
+
+    def load_service_model(self, service_name: str, type_name: str, api_version: str | None = None) -> Any:
+        self._asked = service_name
+        return super().load_service_model(service_name, type_name, api_version)
+
+    def list_available_services(self, type_name: str) -> list[str]:
+        return [self._asked]
 
 
 def _time(value: Any) -> datetime:

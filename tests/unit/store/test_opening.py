@@ -78,8 +78,8 @@ def test_urls_that_cannot_be_opened(url: str, said: str, monkeypatch: pytest.Mon
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    for package, url in (("boto3", "s3://bucket"), ("fsspec", "memory://x")):
-        monkeypatch.setitem(sys.modules, package, None)
+    for package, module, url in (("botocore", "botocore.session", "s3://b"), ("fsspec", "fsspec", "memory://x")):
+        monkeypatch.setitem(sys.modules, module, None)
         with pytest.raises(ConfigError, match=package) as raised:
             open_store(url)
         assert "pip install" in (raised.value.hint or "")
