@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..sync.receipts import RestoreReceipt
     from ..sync.restore_plan import RestorePlan
     from ..sync.roundtrip import RoundTrip
-    from ..sync.store.tiers import TierState
+    from ..sync.store.tier_states import TierState
 
 SHOWN_SESSIONS = 10
 _CAUSES = {

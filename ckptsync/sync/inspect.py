@@ -17,7 +17,7 @@ from .changes import Change, changes
 from .judge import Terms
 from .report import CheckpointReport, FileReport, VerifyReport
 from .reporting import Reporter, shown_path
-from .store.tiers import known_states
+from .store.tier_states import known_states
 from .targets import find_target, standings
 from .verify import one_report, verify_path
 

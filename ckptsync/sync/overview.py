@@ -17,7 +17,8 @@ from .availability import hours_left
 from .ledgers import known_records
 from .runners import runner_for
 from .store.from_store import missing
-from .store.tiers import TierState, ask_near, known_states
+from .store.tier_states import TierState, known_states
+from .store.tiers import ask_near
 
 STATUS_SCHEMA = "ckptsync.status/1"
 # How far the way home of a session is that another machine has started, where it is not as with ours

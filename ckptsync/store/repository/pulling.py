@@ -18,7 +18,7 @@ from ...core.manifest import Manifest
 from .keys import VersionKey, object_key
 from .reading import Reader
 from .repository import Repository
-from .versions import StoredFile
+from .versions import StoredFile, Version
 
 _LARGE_BYTES = 1 << 20
 
@@ -41,7 +41,12 @@ class Pulled:
 
 
 def pull_set(
-    repository: Repository, key: VersionKey, folder: Path, *, progress: Progress = lambda received: None
+    repository: Repository,
+    key: VersionKey,
+    folder: Path,
+    *,
+    stored: Version | None = None,
+    progress: Progress = lambda received: None,
 ) -> Pulled:
     """Bring a version into a folder, as a sealed set.
 
@@ -51,13 +56,14 @@ def pull_set(
         repository: where from.
         key: the version.
         folder: where to; made when it is not there.
+        stored: the version, where it was read already.
         progress: told how many bytes more are done.
 
     Raises:
         NothingFoundError: there is no such version, or an object that it needs is gone.
         CorruptError: the version or an object is damaged; the set stays without a seal.
     """
-    version = repository.read(key)
+    version = repository.read(key) if stored is None else stored
     fsio.make_folder(folder)
     for parent in {fsio.safe_join(folder, file.entry.path).parent for file in version.files}:
         fsio.make_folder(parent)

@@ -26,7 +26,7 @@ from ..reporting import Reporter
 from ..standing_at import stand_at
 from ..treework import head_in_file
 from .stores import opened
-from .tiers import note_pulled
+from .tier_states import note_pulled
 
 PULL_SCHEMA = "ckptsync.pull/1"
 # Members that are loaded by unpickling, which may do anything
@@ -157,7 +157,7 @@ def _bring(
     try:
         stored = repository.read(version)
         with reporter.progress(f"pulling {version.stem}", stored.manifest.size_bytes) as meter:
-            pulled = pull_set(repository, version, staging, progress=meter.advance)
+            pulled = pull_set(repository, version, staging, stored=stored, progress=meter.advance)
     except NothingFoundError as error:
         # The head names it, so this is no store without a checkpoint, from which one would begin at zero
         raise CorruptError(

@@ -1,19 +1,16 @@
 """Copies in the stores of a project: sent by themselves after each trip, the near store first, then the far one.
 
 A store that is down keeps nobody from training. What it has not got is found by comparing, not remembered, so the next
-trip or `ckptsync push` makes up for it. What was seen of each store is kept, so that `status` and `ls` need no network.
+trip or `ckptsync push` makes up for it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
-from ...core import fields, fsio, jsonio
 from ...core.clock import now
-from ...core.errors import CkptsyncError, LockedError, NothingFoundError
+from ...core.errors import CkptsyncError, LockedError
 from ...core.policy import Retained, why_kept
 from ...core.session import SavePolicy
 from ...project.config import Project, RunConfig
@@ -24,9 +21,9 @@ from .copy import copy_between
 from .prune import judge, prune_in
 from .push import PushReport, push, push_to, pushable, required
 from .stores import StoredVersion, opened, stored_versions
+from .tier_states import TierState as TierState
+from .tier_states import keep, last_seen
 
-SCHEMA = "ckptsync.tier/1"
-_MAX_STATE_BYTES = 16 << 20
 # How long a far store that says nothing is waited for at the end of a trip
 _FAR_SECONDS = 3.0
 _ASK_SECONDS = 3.0
@@ -36,49 +33,6 @@ _REASONS = {
     "milestones": frozenset({"best", "final", "every"}),
     "final": frozenset({"final"}),
 }
-
-
-@dataclass(frozen=True)
-class TierState:
-    """What was last seen of a store.
-
-    Args:
-        tier: its name, NEAR or FAR.
-        url: where it is.
-        checked_at: when that was tried.
-        reached_at: when it last answered as it should; None: never.
-        heads: scenario -> N of what its head names.
-        holds: digests of the checkpoints that it has, as far as they are in the training tree or in the near store.
-        waiting: how many checkpoints it should have and has not.
-        sent_bytes: what was sent now.
-        removed: how many versions its retention removed now.
-        error: why it does not have all of them, or None.
-    """
-
-    tier: str
-    url: str
-    checked_at: str
-    reached_at: str | None = None
-    heads: Mapping[str, int] = field(default_factory=dict)
-    holds: frozenset[str] = frozenset()
-    waiting: int = 0
-    sent_bytes: int = 0
-    removed: int = 0
-    error: str | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the state as it stands in JSON output."""
-        return {
-            "tier": self.tier,
-            "store": self.url,
-            "checked_at": self.checked_at,
-            "reached_at": self.reached_at,
-            "heads": dict(self.heads),
-            "waiting": self.waiting,
-            "sent_bytes": self.sent_bytes,
-            "removed": self.removed,
-            "error": self.error,
-        }
 
 
 def send_copies(project: Project, run: RunConfig, reporter: Reporter) -> tuple[TierState, ...]:
@@ -108,9 +62,9 @@ def send_copies(project: Project, run: RunConfig, reporter: Reporter) -> tuple[T
     except CkptsyncError as error:
         states[:1] = [_failed(project, run, near, error, reporter)]
         if far is not None and len(states) == 1:
-            states.append(replace(_before(project, run, far), error="the near store could not be read"))
+            states.append(replace(last_seen(project, run, far), error="the near store could not be read"))
     for state in states:
-        _keep(project, run, state)
+        keep(project, run, state)
     return tuple(states)
 
 
@@ -133,13 +87,13 @@ def push_everywhere(project: Project, run: RunConfig, reporter: Reporter) -> tup
     near, far = project.stores.near, project.stores.far
     with opened(project, near.url) as repository:
         state, report = _near(project, run, near, repository, reporter)
-        _keep(project, run, state)
+        keep(project, run, state)
         copied = None
         if far is not None:
             wanted = chosen(stored_versions(repository, run), far, run.save)
             with opened(project, far.url) as target:
                 copied = _forward(run, far, repository, target, wanted, reporter)
-            _keep(project, run, copied)
+            keep(project, run, copied)
         _prune(run, near, repository, reporter)
     return report, copied
 
@@ -166,7 +120,7 @@ def _still_to_go_far(project: Project, run: RunConfig, versions: Sequence[Stored
     """Return digests of what the far store is to have and has not, by what was last seen of it."""
     if project.stores is None or (far := project.stores.far) is None:
         return set()
-    return {key.digest for key in chosen(versions, far, run.save)} - _before(project, run, far).holds
+    return {key.digest for key in chosen(versions, far, run.save)} - last_seen(project, run, far).holds
 
 
 def _far(project: Project, run: RunConfig, tier: Tier, near: Repository, reporter: Reporter) -> TierState:
@@ -232,14 +186,9 @@ def _failed(project: Project, run: RunConfig, tier: Tier, error: CkptsyncError, 
     after = "the next trip tries again" if tier.name == FAR else f"'ckptsync push {run.name}' sends it"
     hint = f" ({error.hint})" if error.hint else ""
     reporter.warn(f"the {tier.name} store has not got what is new: {error.message}{hint}; {after}")
-    before = _before(project, run, tier)
+    before = last_seen(project, run, tier)
     here = {manifest.digest for _, manifest in pushable(project, run)}
     return replace(before, waiting=len(here - before.holds), error=error.message)
-
-
-def _before(project: Project, run: RunConfig, tier: Tier) -> TierState:
-    known = known_state(project, run, tier) or TierState(tier.name, tier.url, "")
-    return replace(known, checked_at=now())
 
 
 def ask_near(project: Project, run: RunConfig) -> TierState:
@@ -253,63 +202,3 @@ def ask_near(project: Project, run: RunConfig) -> TierState:
             return replace(state, reached_at=state.checked_at, heads=_heads(repository, run))
     except CkptsyncError as error:
         return replace(state, error=error.message)
-
-
-def note_pulled(project: Project, run: RunConfig, versions: Iterable[VersionKey]) -> None:
-    """Remember that the near store has these versions, which its heads name: they came from there a moment ago."""
-    if project.stores is None:
-        return
-    state = _before(project, run, project.stores.near)
-    holds, heads = set(state.holds), dict(state.heads)
-    for version in versions:
-        holds.add(version.digest)
-        heads[version.scenario] = version.num_timesteps
-    _keep(project, run, replace(state, reached_at=state.checked_at, heads=heads, holds=frozenset(holds), error=None))
-
-
-def known_states(project: Project, run: RunConfig) -> tuple[TierState, ...]:
-    """Return what was last seen of the stores of a project, without asking them."""
-    tiers = project.stores.tiers if project.stores is not None else ()
-    return tuple(known_state(project, run, tier) or TierState(tier.name, tier.url, "") for tier in tiers)
-
-
-def known_state(project: Project, run: RunConfig, tier: Tier) -> TierState | None:
-    """Return what was last seen of a store; None where nothing is known of it."""
-    try:
-        value = jsonio.parse(fsio.read_bytes(_path(project, run, tier.name), limit=_MAX_STATE_BYTES))
-        if value["schema"] != SCHEMA or value["url"] != tier.url:
-            return None
-        return TierState(
-            tier.name,
-            tier.url,
-            fields.text(value, "checked_at"),
-            value["reached_at"],
-            {str(name): int(steps) for name, steps in value["heads"].items()},
-            frozenset(map(str, value["holds"])),
-            fields.count(value, "waiting"),
-            error=value["error"],
-        )
-    except NothingFoundError:
-        return None
-    except (KeyError, TypeError, ValueError, AttributeError):
-        return None  # it is made again by the next trip
-
-
-def _keep(project: Project, run: RunConfig, state: TierState) -> None:
-    path = _path(project, run, state.tier)
-    value = {
-        "schema": SCHEMA,
-        "url": state.url,
-        "checked_at": state.checked_at,
-        "reached_at": state.reached_at,
-        "heads": dict(state.heads),
-        "holds": sorted(state.holds),
-        "waiting": state.waiting,
-        "error": state.error,
-    }
-    fsio.make_folder(path.parent)
-    fsio.write_bytes(path, jsonio.canonical(value))
-
-
-def _path(project: Project, run: RunConfig, tier: str) -> Path:
-    return project.layout.tiers / f"{run.name}-{tier}.json"

@@ -27,7 +27,8 @@ from ckptsync.sync.store.push import push
 from ckptsync.sync.store.rollback import rollback
 from ckptsync.sync.store.stores import init_store, list_store, opened, store_url, stored_versions
 from ckptsync.sync.store.tagging import tag
-from ckptsync.sync.store.tiers import chosen, known_states, push_everywhere, send_copies
+from ckptsync.sync.store.tier_states import known_states
+from ckptsync.sync.store.tiers import chosen, push_everywhere, send_copies
 
 pytestmark = pytest.mark.slow
 
