@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import signal
 import sys
@@ -35,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     # A command builds many small values and ends: looking for cycles among them is a tenth of the time of a long listing
     gc.set_threshold(_GC_THRESHOLD)
+    atexit.register(gc.freeze)  # and to look for them once more when all ends is a tenth of a short command
     mask = _hold_signals()  # a Ctrl-C while modules load is answered like any other, below
     from . import failure, parser
     from .output import Output
