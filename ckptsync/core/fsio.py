@@ -32,7 +32,7 @@ from .fsread import (
     sha256_file,
     used_bytes,
 )
-from .fssync import sync_file, sync_files, sync_folder
+from .fssync import EarlySync, sync_file, sync_files, sync_folder
 
 __all__ = [
     "CHUNK",
@@ -198,7 +198,8 @@ def receive_file(
 
     Args:
         target: where it shall be; its folder must exist.
-        read: given an offset, streams the source's bytes from there on, none of which change afterwards.
+        read: given an offset, streams the source's bytes from there on, each piece as it is until the next one is
+            asked for.
         limit: more bytes than this are refused; a partial file that holds more is begun anew.
         resume: go on behind what an earlier attempt has left in the partial file.
         settle: make its bytes and its name durable. Else the caller does that for many files at once, with
@@ -218,14 +219,18 @@ def receive_file(
             while chunk := file.read(CHUNK):
                 hasher.update(chunk)
             received = file.tell()
-            for chunk in read(received):
-                received += len(chunk)
-                if received > limit:
-                    raise CorruptError(f"{target} is larger than the {limit} bytes that were announced")
-                hasher.update(chunk)
-                left = memoryview(chunk)
-                while left:
-                    left = left[file.write(left) :]
+            with EarlySync(file.fileno()) as early:
+                for chunk in read(received):
+                    received += len(chunk)
+                    if received > limit:
+                        raise CorruptError(f"{target} is larger than the {limit} bytes that were announced")
+                    hasher.update(chunk)
+                    left = memoryview(chunk)
+                    while left:
+                        left = left[file.write(left) :]
+                    if settle:
+                        early.wrote(len(chunk))
+                    hasher.wait()
             if settle:
                 os.fsync(file.fileno())
         os.rename(partial, target)

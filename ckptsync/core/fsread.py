@@ -160,7 +160,7 @@ class Hasher:
         self._pending: Future[None] | None = None
 
     def update(self, chunk: bytes | memoryview) -> None:
-        """Take the next chunk; it must not change afterwards."""
+        """Take the next chunk; it must not change before the next call."""
         if not self._begun:
             self._begun = True
             self._hash.update(chunk)
@@ -169,15 +169,16 @@ class Hasher:
             from concurrent.futures import ThreadPoolExecutor
 
             self._pool = ThreadPoolExecutor(1)
-        self._wait()
+        self.wait()
         self._pending = self._pool.submit(self._hash.update, chunk)
 
     def digest(self) -> str:
         """Return `sha256:<hex>` of all chunks so far."""
-        self._wait()
+        self.wait()
         return "sha256:" + self._hash.hexdigest()
 
-    def _wait(self) -> None:
+    def wait(self) -> None:
+        """Wait until no chunk is needed any more."""
         if self._pending is not None:
             self._pending.result()
 

@@ -5,16 +5,24 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterable
+from contextlib import nullcontext, suppress
 from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
 
 from .errors import storage_error
 from .fsread import open_regular
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 # Folders on some file systems cannot be synced at all; that is no failure. EIO is one.
 _NO_DIRECTORY_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)
 # How many files are synced at the same time, and from how many on that pays
 _TOGETHER = 16
 _FEW = 4
+# So much of a file is written before the disk is asked for it
+_EARLY_BYTES = 32 << 20
 
 
 def sync_folder(folder: Path) -> None:
@@ -43,6 +51,52 @@ def sync_file(path: Path) -> None:
             os.fsync(file.fileno())
         except OSError as error:
             raise storage_error(error, path, action="sync") from error
+
+
+class EarlySync:
+    """Lets the disk write what has come of a long file while more of it comes, so that the end is not waited for.
+
+    It promises nothing: the file is synced at its end as ever. As a context it leaves nothing behind that still runs.
+
+    Args:
+        descriptor: of the file; it stays open until the end of the block.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._written = 0
+        self._pool: ThreadPoolExecutor | None = None
+        self._pending: Future[None] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with suppress(OSError) if kind is not None else nullcontext():  # what came first is what gets reported
+            self._wait()
+        if self._pool is not None:
+            self._pool.shutdown()
+
+    def wrote(self, size: int) -> None:
+        """Say that so many bytes more were written. Raises OSError when earlier ones cannot be made durable."""
+        self._written += size
+        if self._written < _EARLY_BYTES or (self._pending is not None and not self._pending.done()):
+            return
+        self._wait()
+        if self._pool is None:
+            from concurrent.futures import ThreadPoolExecutor
+
+            self._pool = ThreadPoolExecutor(1)
+        self._written = 0
+        self._pending = self._pool.submit(os.fdatasync, self._descriptor)
+
+    def _wait(self) -> None:
+        # A disk that failed says so once: the sync at the end would know nothing of it
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
 
 
 def sync_files(paths: Iterable[Path]) -> None:

@@ -7,7 +7,7 @@ parts of the size of a request, however many pieces it has.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
@@ -51,10 +51,11 @@ class Reader:
     def __init__(self, store: Store, pool: ThreadPoolExecutor, ahead: int) -> None:
         self._store = store
         self._pool = pool
+        self._free: defaultdict[int, list[bytearray]] = defaultdict(list)
         self._ahead = max(1, ahead * _READ_BYTES // _STRETCH_BYTES)
 
     def stream(self, pieces: Iterable[Piece]) -> Iterator[memoryview]:
-        """Yield the bytes of pieces, one after another.
+        """Yield the bytes of pieces, one after another; each part only until the next is asked for.
 
         Raises:
             NothingFoundError: an object is gone.
@@ -65,32 +66,43 @@ class Reader:
             for stretch in _stretches(pieces):
                 waiting.append((stretch.parts, [self._pool.submit(self._read, item) for item in stretch.requests]))
                 if len(waiting) >= self._ahead:
-                    yield from _taken(*waiting.popleft())
+                    yield from self._taken(*waiting.popleft())
             while waiting:
-                yield from _taken(*waiting.popleft())
+                yield from self._taken(*waiting.popleft())
         finally:
             for _, requests in waiting:
                 for reading in requests:
                     reading.cancel()
 
+    def _taken(self, parts: Sequence[_Part], requests: Sequence[Future[bytearray]]) -> Iterator[memoryview]:
+        for part in parts:
+            yield memoryview(requests[part.request].result())[part.offset : part.offset + part.size_bytes]
+        # Memory that is new costs as much as what is read into it
+        for request in requests:
+            self._free[len(request.result())].append(request.result())
+
+    def _buffer(self, size: int) -> bytearray:
+        room: int = 1 << (size - 1).bit_length()
+        try:
+            return self._free[room].pop()
+        except IndexError:
+            return bytearray(room)
+
     def _read(self, piece: Piece) -> bytearray:
         key = object_key(piece.digest)
-        data = bytearray(piece.size_bytes)
+        data = self._buffer(piece.size_bytes)
         position = 0
         for chunk in self._store.get(key, piece.offset, piece.size_bytes):
-            data[position : position + len(chunk)] = chunk
-            position += len(chunk)
+            begin, position = position, position + len(chunk)
+            if position > piece.size_bytes:
+                break
+            data[begin:position] = chunk
         if position != piece.size_bytes:
             raise CorruptError(
                 f"object {key} in {self._store.url} is shorter than {piece.object_bytes} bytes",
                 hint="'ckptsync scrub' looks for all that is damaged",
             )
         return data
-
-
-def _taken(parts: Sequence[_Part], requests: Sequence[Future[bytearray]]) -> Iterator[memoryview]:
-    for part in parts:
-        yield memoryview(requests[part.request].result())[part.offset : part.offset + part.size_bytes]
 
 
 def _stretches(pieces: Iterable[Piece]) -> Iterator[_Stretch]:

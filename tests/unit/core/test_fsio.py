@@ -8,12 +8,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 import pytest
 
-from ckptsync.core import fsio
+from ckptsync.core import fsio, fssync
 from ckptsync.core.errors import CorruptError, LockedError, NothingFoundError, StorageError, UnsafePathError
 
 
@@ -287,6 +288,36 @@ def test_receive_begins_anew_when_told_and_refuses_too_much(tmp_path: Path) -> N
     assert not (tmp_path / "b").exists()
 
 
+def test_receive_takes_pieces_that_change_when_the_next_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fssync, "_EARLY_BYTES", 100_000)
+    data, buffer = os.urandom(1_000_000), bytearray(50_000)
+
+    def read(offset: int) -> Iterator[memoryview]:
+        for at in range(offset, len(data), len(buffer)):
+            buffer[:] = data[at : at + len(buffer)]
+            yield memoryview(buffer)
+
+    digest = fsio.receive_file(tmp_path / "a", read, limit=len(data), resume=True)
+    assert (tmp_path / "a").read_bytes() == data
+    assert digest == fsio.sha256_file(tmp_path / "a")
+
+
+def test_a_disk_that_fails_early_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fssync, "_EARLY_BYTES", 1)
+    ends = os.pipe()  # what cannot be synced
+    try:
+        with pytest.raises(OSError, match="Invalid argument"), fssync.EarlySync(ends[1]) as early:
+            early.wrote(1)
+        with pytest.raises(ValueError, match="first"), fssync.EarlySync(ends[1]) as early:
+            early.wrote(1)
+            raise ValueError("first")
+    finally:
+        for end in ends:
+            os.close(end)
+
+
 def test_a_lock_is_held_by_one(tmp_path: Path) -> None:
     lock = tmp_path / "deep" / "lock"
     with (
@@ -301,8 +332,9 @@ def test_a_lock_is_held_by_one(tmp_path: Path) -> None:
 
 _HOLDER = """
 import sys, time
+from collections.abc import Iterator
 from pathlib import Path
-from ckptsync.core import fsio
+from ckptsync.core import fsio, fssync
 with fsio.locked(Path(sys.argv[1]), what="x"):
     print("held", flush=True)
     time.sleep(60)
@@ -324,8 +356,9 @@ def test_the_lock_of_a_killed_process_is_free_at_once(tmp_path: Path) -> None:
 
 _FORKING_HOLDER = """
 import os, sys, time
+from collections.abc import Iterator
 from pathlib import Path
-from ckptsync.core import fsio
+from ckptsync.core import fsio, fssync
 with fsio.locked(Path(sys.argv[1]), what="x"):
     child = os.fork()
     if child:

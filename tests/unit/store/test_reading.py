@@ -43,7 +43,7 @@ def kept(store: CountingStore, data: bytes) -> str:
 
 def read(store: CountingStore, pieces: list[Piece], ahead: int = 4) -> bytes:
     with ThreadPoolExecutor(4) as pool:
-        return b"".join(Reader(store, pool, ahead).stream(pieces))
+        return b"".join(bytes(part) for part in Reader(store, pool, ahead).stream(pieces))
 
 
 @pytest.mark.parametrize("ahead", [1, 8])
