@@ -33,9 +33,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Choose how many examples hypothesis makes, let the tests wait for no disk, and let Ctrl-C be felt."""
+    """Choose how many examples hypothesis makes, let the fast tests wait for no disk, and let Ctrl-C be felt."""
     settings.load_profile("large" if config.getoption("--figures") else "quick")
-    if _fits_in_memory():
+    if "not slow" in config.option.markexpr and _fits_in_memory():
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
     # A shell's background job begins with SIGINT ignored, and so would all that is started from here
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
