@@ -45,7 +45,9 @@ class Packing:
         self._repository = repository
         self._sent = sent
         self._pool = ThreadPoolExecutor(repository.workers, thread_name_prefix="ckptsync-push")
-        self._buffer = bytearray()
+        # What the next object will be; its parts become one where it is sent, beside the reading of the next one
+        self._parts: list[bytes] = []
+        self._held = 0
         self._objects: list[Future[tuple[str, int]]] = []
         self._lock = threading.Lock()
         self._whole: Hasher | None = None
@@ -67,7 +69,7 @@ class Packing:
         Args:
             whole: it is one file, whose digest `end` tells.
         """
-        if self._buffer:
+        if self._held:
             self._send(None)
         self._first = len(self._objects)
         self._whole = Hasher() if whole else None
@@ -77,7 +79,7 @@ class Packing:
         if self._whole is None:
             raise ValueError("nobody asked for a digest")
         digest, self._whole = self._whole.digest(), None
-        if self._buffer and len(self._objects) == self._first:
+        if self._held and len(self._objects) == self._first:
             self._send(digest)
         return digest
 
@@ -86,14 +88,15 @@ class Packing:
         places = []
         position = 0
         while position < len(data):
-            room = OBJECT_BYTES - len(self._buffer)
+            room = OBJECT_BYTES - self._held
             part = data[position : position + room]
-            places.append(Place(len(self._objects), len(self._buffer), len(part)))
-            self._buffer += part
+            places.append(Place(len(self._objects), self._held, len(part)))
+            self._parts.append(part)
+            self._held += len(part)
             position += len(part)
             if self._whole is not None:
                 self._whole.update(part)
-            if len(self._buffer) == OBJECT_BYTES:
+            if self._held == OBJECT_BYTES:
                 # So far the file and its first object are the same bytes: nobody hashes them twice
                 is_first = self._whole is not None and len(self._objects) == self._first
                 self._send(self._whole.digest() if self._whole is not None and is_first else None)
@@ -111,16 +114,17 @@ class Packing:
         return Piece(digest, size, place.offset, place.size_bytes)
 
     def _send(self, digest: str | None) -> None:
-        data = bytes(self._buffer)
-        self._buffer.clear()
+        parts, self._parts, self._held = self._parts, [], 0
         # Memory is bounded: no more objects are held than can be on their way
         waiting = len(self._objects) - self._repository.workers
         if waiting >= 0:
             self._objects[waiting].result()
-        self._objects.append(self._pool.submit(self._store, data, digest))
+        self._objects.append(self._pool.submit(self._store, parts, digest))
 
-    def _store(self, data: bytes, digest: str | None) -> tuple[str, int]:
+    def _store(self, parts: list[bytes], digest: str | None) -> tuple[str, int]:
         store = self._repository.store
+        data = b"".join(parts)
+        parts.clear()
         if digest is None:
             digest = "sha256:" + hashlib.sha256(data).hexdigest()
         key = object_key(digest)
