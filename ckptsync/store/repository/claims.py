@@ -13,7 +13,7 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from ...core.clock import now
@@ -68,12 +68,8 @@ class Claim:
         if self._store.head(self.key) is None:
             raise self._lost()
 
-    def write(self) -> float | None:
-        """Write it; return when, by the store's clock. Where there is no room, it says nothing but that it is there.
-
-        Raises:
-            ServiceError: the store says that it has, and has not.
-        """
+    def write(self) -> None:
+        """Write it. Where there is no room, it says nothing but that it is there."""
         try:
             self._put(None)
         except (StorageError, LimitError):
@@ -81,7 +77,17 @@ class Claim:
                 raise
             self._data = b""  # an empty object mostly has room, and who makes room needs a claim
             self._put(None)
-        info = self._store.head(self.key)
+
+    def written(self, listed: Iterable[ObjectInfo]) -> float | None:
+        """Return when it was written, by the store's clock.
+
+        Args:
+            listed: claims that were listed afterwards; a store that lists late is asked for this one.
+
+        Raises:
+            ServiceError: the store says that it has written it, and has not.
+        """
+        info = next((item for item in listed if item.key == self.key), None) or self._store.head(self.key)
         if info is None:
             raise ServiceError(
                 f"{self._store.url} says that {self.key} is written, and it is not there", hint=_UNFIT, transient=False
@@ -154,9 +160,12 @@ def held(
         claim.withdraw()
 
 
-def living(store: Store, kinds: Sequence[str], at: float | None, lease_seconds: float) -> tuple[list[str], list[str]]:
-    """Return the keys of the claims of some kinds that live and of those that are dead at a time of the store's clock."""
-    found = [info for kind in kinds for info in store.list(f"{keys.CLAIMS}{kind}/") if keys.is_claim(info.key)]
+def _kind(key: str) -> str:
+    return key.removeprefix(keys.CLAIMS).rpartition("/")[0]
+
+
+def _living(found: Sequence[ObjectInfo], at: float | None, lease_seconds: float) -> tuple[list[str], list[str]]:
+    """Return the keys of the claims that live and of those that are dead at a time of the store's clock."""
     alive = [info.key for info in found if _lives(info, at, lease_seconds)]
     return alive, [info.key for info in found if info.key not in alive]
 
@@ -178,8 +187,11 @@ def _acquire(
     waited, pause = 0.0, 0.1
     while True:
         try:
-            at = claim.write()
-            alive, dead = living(store, against, at, lease_seconds)
+            claim.write()
+            # All kinds in one request: most often there is no claim but the own one, which tells the time
+            listed = [info for info in store.list(keys.CLAIMS) if keys.is_claim(info.key)]
+            at = claim.written(listed)
+            alive, dead = _living([info for info in listed if _kind(info.key) in against], at, lease_seconds)
             if claim.kind in against and claim.key not in (*alive, *dead):
                 raise ServiceError(
                     f"{store.url} does not list {claim.key}, which was written a moment ago: so it may hide what others do",
@@ -209,7 +221,7 @@ def _acquire(
 
 
 def _holder(store: Store, key: str) -> str:
-    kind = key.removeprefix(keys.CLAIMS).rpartition("/")[0]
+    kind = _kind(key)
     work = f"somebody is at work ({_SAID.get(kind, kind)})"
     try:
         data = store.read(key, limit=_MAX_CLAIM_BYTES).data
