@@ -52,7 +52,9 @@ class Packing:
         self._lock = threading.Lock()
         self._whole: Hasher | None = None
         self._first = 0
-        self._asking = True
+        # None: no large object has gone. The first one goes without asking, for the answer, which is yes only where an
+        # earlier push was cut short, is not worth waiting for
+        self._asking: bool | None = None
         self.sent_bytes = 0
 
     def __enter__(self) -> Self:
@@ -114,14 +116,18 @@ class Packing:
         return Piece(digest, size, place.offset, place.size_bytes)
 
     def _send(self, digest: str | None) -> None:
-        parts, self._parts, self._held = self._parts, [], 0
+        parts, self._parts = self._parts, []
+        size, self._held = self._held, 0
         # Memory is bounded: no more objects are held than can be on their way
         waiting = len(self._objects) - self._repository.workers
         if waiting >= 0:
             self._objects[waiting].result()
-        self._objects.append(self._pool.submit(self._store, parts, digest))
+        is_large = size >= _ASK_BYTES
+        self._objects.append(self._pool.submit(self._store, parts, digest, is_large and self._asking is not None))
+        if is_large and self._asking is None:
+            self._asking = True
 
-    def _store(self, parts: list[bytes], digest: str | None) -> tuple[str, int]:
+    def _store(self, parts: list[bytes], digest: str | None, ask: bool) -> tuple[str, int]:
         store = self._repository.store
         data = b"".join(parts)
         parts.clear()
@@ -129,7 +135,7 @@ class Packing:
             digest = "sha256:" + hashlib.sha256(data).hexdigest()
         key = object_key(digest)
         there = None
-        if self._asking and len(data) >= _ASK_BYTES:
+        if ask and self._asking:
             there = store.head(key)
             # Objects arrive about in the order in which they are sent: behind one that did not, none did
             self._asking = there is not None

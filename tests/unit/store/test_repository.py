@@ -450,6 +450,16 @@ def test_a_claim_is_judged_by_the_clock_of_the_store(fast_folder: Path, seconds:
 
 
 @pytest.mark.slow
+def test_a_push_that_was_cut_short_sends_little_again(repository: Repository, tree: Path) -> None:
+    stem = write_large_set(tree, 1000, {"model": os.urandom(30_000_000)}).stem
+    pushed = push_set(repository, RUN, tree, stem)
+    assert pushed.sent_bytes == 30_000_000
+    repository.store.delete(keys.head_key(RUN, "cartpole"))
+    repository.store.delete(pushed.version.key)
+    assert push_set(repository, RUN, tree, stem).sent_bytes == 8 << 20
+
+
+@pytest.mark.slow
 def test_large_files_go_into_several_objects_and_resume(repository: Repository, tree: Path, tmp_path: Path) -> None:
     manifest = write_large_set(tree, 1000, {"model": os.urandom(9_000_000)})
     version = push_set(repository, RUN, tree, manifest.stem).version
