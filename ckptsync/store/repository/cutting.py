@@ -1,7 +1,8 @@
 """Storing one large file: whole, or only what changed since an earlier version where most of it did not.
 
-A file is read once to be compared and hashed; bytes that have to be sent are read again and must be the same. The
-digest of the whole file always agrees with the manifest before anything refers to what was sent.
+A file is read once to be compared and hashed. Of what is likely to be stored as changes, each change is sent as soon as
+it is found; else what has to be sent is read again and must be the same. The digest of the whole file always agrees
+with the manifest before anything refers to what was sent.
 """
 
 from __future__ import annotations
@@ -57,10 +58,7 @@ def draft_large(window: Window, entry: FileEntry, before: StoredFile | None, pac
     noted = set(cut) if not known else set(_samples(cut))
     if before is not None and known and _looks_alike(window, cut, known):
         noted = set(cut)
-        whole = Hasher()
-        digests = _read(window, cut, noted, whole.update)
-        _check(window, entry, whole.digest())
-        draft = _draft_changes(window, cut, digests, entry, before, known, packing)
+        draft = _draft_changes(window, cut, entry, before, known, packing)
         if draft is not None:
             return draft
     packing.begin(whole=True)
@@ -116,34 +114,67 @@ def _check(window: Window, entry: FileEntry, found: str) -> None:
 def _draft_changes(
     window: Window,
     cut: Sequence[Span],
-    digests: Sequence[str],
     entry: FileEntry,
     before: StoredFile,
     known: dict[str, Range],
     packing: Packing,
 ) -> Draft | None:
     """Send the spans that are not known; None where that is not worth it."""
-    found: list[list[Piece]] = []
-    for span, digest in zip(cut, digests, strict=True):
-        item = known.get(digest) if span.is_range else None
-        usable = item is not None and item.size_bytes == span.size_bytes
-        found.append(list(before.locate(item.offset, item.size_bytes)) if item is not None and usable else [])
-    shared = sum(piece.size_bytes for pieces in found for piece in pieces)
-    if 2 * shared < entry.size_bytes or len({piece.digest for pieces in found for piece in pieces}) > _most(entry):
-        return None
     packing.begin()
-    draft = Draft(entry, ranges=_ranges(cut, digests))
-    for span, digest, pieces in zip(cut, digests, found, strict=True):
-        if pieces:
-            draft.parts.extend(pieces)
-            continue
+    at_once = _were_changes(before, entry)
+    whole = Hasher()
+    digests: list[str] = []
+    found: list[list[Piece | Place]] = []
+    sources: set[str] = set()
+    late, unknown = [], 0
+    for number, span in enumerate(cut):
         hasher = hashlib.blake2b(digest_size=32)
+        held: list[bytes] | None = [] if at_once and span.size_bytes <= OBJECT_BYTES else None
         for chunk in window.chunks(span.offset, span.size_bytes):
+            whole.update(chunk)
             hasher.update(chunk)
-            draft.parts.extend(packing.add(chunk))
-        if f"blake2b:{hasher.hexdigest()}" != digest:
-            raise disagrees(window.name, entry, "other bytes a moment later")
-    return draft
+            if held is not None:
+                held.append(chunk)
+        digests.append(f"blake2b:{hasher.hexdigest()}")
+        pieces = _known(span, digests[-1], before, known)
+        found.append(list(pieces))
+        sources.update(piece.digest for piece in pieces)
+        if not pieces:
+            unknown += span.size_bytes
+            if held is None:
+                late.append(number)
+            found[-1] += [place for chunk in held or () for place in packing.add(chunk)]
+    _check(window, entry, whole.digest())
+    if 2 * unknown > entry.size_bytes or len(sources) > _most(entry):
+        return None
+    for number in late:
+        found[number] += _sent_again(window, cut[number], digests[number], entry, packing)
+    return Draft(entry, [part for parts in found for part in parts], _ranges(cut, digests))
+
+
+def _were_changes(before: StoredFile, entry: FileEntry) -> bool:
+    """Whether the file before was stored as changes, and this one may be: what changes little mostly goes on so."""
+    sources = len({piece.digest for piece in before.pieces})
+    return -(-before.entry.size_bytes // OBJECT_BYTES) < sources <= _most(entry)
+
+
+def _known(span: Span, digest: str, before: StoredFile, known: dict[str, Range]) -> list[Piece]:
+    item = known.get(digest) if span.is_range else None
+    if item is None or item.size_bytes != span.size_bytes:
+        return []
+    return list(before.locate(item.offset, item.size_bytes))
+
+
+def _sent_again(window: Window, span: Span, digest: str, entry: FileEntry, packing: Packing) -> list[Place]:
+    """Read a span once more and send it."""
+    hasher = hashlib.blake2b(digest_size=32)
+    places = []
+    for chunk in window.chunks(span.offset, span.size_bytes):
+        hasher.update(chunk)
+        places += packing.add(chunk)
+    if f"blake2b:{hasher.hexdigest()}" != digest:
+        raise disagrees(window.name, entry, "other bytes a moment later")
+    return places
 
 
 def _most(entry: FileEntry) -> int:

@@ -144,6 +144,41 @@ def test_a_file_that_changes_while_it_is_compared(
     assert len(list(repository.versions())) == 1
 
 
+def test_a_file_that_changes_before_it_is_sent(
+    repository: Repository, tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = tensors()
+    push(repository, tree, safetensors(first))
+    manifest = write_large_set(tree, 200, {"model": safetensors(changed(first, "5"))})
+    path = tree / manifest.model.path
+    check = cutting._check
+
+    def check_and_meddle(*arguments: object) -> None:
+        check(*arguments)  # type: ignore[arg-type]
+        with open(path, "r+b") as file:
+            file.seek(path.stat().st_size - 15 * TENSOR + 10)
+            file.write(b"other")
+
+    monkeypatch.setattr(cutting, "_check", check_and_meddle)
+    with pushing(repository) as pusher, pytest.raises(CorruptError, match="other bytes a moment later"):
+        pusher.push("run", tree, manifest.stem)
+    assert len(list(repository.versions())) == 1
+
+
+def test_changes_that_become_too_many_are_stored_whole(repository: Repository, tree: Path, tmp_path: Path) -> None:
+    """What was sent at once of a file that is stored whole after all is left for the next sweep."""
+    found = [{f"{number}": os.urandom(TENSOR) for number in range(100)}]
+    found.append(changed(found[-1], "0"))
+    # Every twelfth range is looked at first, and stays
+    found.append(changed(found[-1], *(str(number) for number in range(100) if number % 12)))
+    pushed = push(repository, tree, *map(safetensors, found))
+    assert pushed[2].sent_bytes > 100 * TENSOR
+    assert_whole(repository, pushed, tree, tmp_path)
+    with removing(repository) as remover:
+        remover.sweep()
+    assert_whole(repository, pushed, tree, tmp_path / "again")
+
+
 def test_a_damaged_base_costs_bytes_and_nothing_else(repository: Repository, tree: Path, tmp_path: Path) -> None:
     first = tensors()
     pushed = push(repository, tree, safetensors(first))
