@@ -41,7 +41,9 @@ class Connections:
         self._url = url
         protocol = url.partition(":")[0].casefold()
         kind = _kind(url, protocol)
-        self._options = {**_host_keys(url, kind), **options} if protocol in _SSH else dict(options)
+        # What others write counts at once; ssh keeps no lists, and takes no such option
+        own = _host_keys(url, kind) if protocol in _SSH else {"use_listings_cache": False}
+        self._options = {**own, **options}
         self._given = options
         self.root = str(kind._strip_protocol(url)).rstrip("/")
         self._shared = protocol not in _ONE_AT_A_TIME

@@ -7,6 +7,7 @@ repository above takes its leases instead of conditions.
 from __future__ import annotations
 
 import errno
+import ftplib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -56,6 +57,7 @@ class FsspecStore:
         self.url = url
         protocol = url.partition(":")[0].casefold()
         self._renames = protocol in _RENAMING
+        self._has_folders = protocol not in _OBJECT_STORES
         self.capabilities = Capabilities(
             conditional_create=False,
             conditional_update=False,
@@ -165,10 +167,12 @@ class FsspecStore:
 
         def with_folder(system: Any) -> None:
             # Asked for once each: far away, every part of a path is a question
-            if folder in self._folders:
+            if folder in self._folders or not self._has_folders:
                 try:
                     return whole(system)
                 except FileNotFoundError:  # somebody has removed it
+                    if not self._has_folders:
+                        raise
                     self._folders.discard(folder)
             _make_folder(system, folder)
             self._folders.add(folder)
@@ -207,7 +211,7 @@ def _make_folder(system: Any, folder: str) -> None:
         try:
             system.makedirs(folder, exist_ok=True)
             return
-        except OSError:  # others make it, too, or one above it
+        except (OSError, ftplib.error_perm):  # others make it, too, or one above it
             if system.isdir(folder):
                 return
             if not left:
@@ -224,6 +228,8 @@ def _translated(error: Exception, action: str, url: str) -> CkptsyncError:
         return storage_error(error, url)
     if isinstance(error, NotImplementedError | TypeError):
         return ServiceError(f"{said}: this kind of store cannot do that", transient=False)
+    if isinstance(error, ftplib.error_perm):
+        return ServiceError(f"{said}: {names.printable(str(error))}", transient=False)
     if type(error) is OSError and error.errno is None and str(error) != _CLOSED:
         # What a server over ssh answers to all that has no number of its own, a full disk and a folder among it
         return ServiceError(f"{said}: {names.printable(str(error))}", transient=False)
