@@ -124,7 +124,7 @@ class Receiver:
             for _ in files:
                 file, outcome = self._done.get()
                 if isinstance(outcome, Written):
-                    self._keep(file, outcome)
+                    self._record_sometimes()
                     received.size_bytes += outcome.size_bytes
                     received.digests[file.path] = outcome.digest
                 elif not isinstance(outcome, CkptsyncError) or not _concerns_one_file(outcome):
@@ -135,7 +135,6 @@ class Receiver:
                     errors.append((file, outcome))
         finally:
             self._stop.set()
-            self._drain()
             self._record()
             leave_at = time.monotonic() + _LEAVE_SECONDS
             for thread in threads:
@@ -157,6 +156,8 @@ class Receiver:
                 return
             except BaseException as error:  # noqa: BLE001  # it is raised again where somebody waits for it
                 outcome = error
+            if isinstance(outcome, Written):  # here, for an interrupt may take away what was just got from the queue
+                self._fresh.append((file, outcome))
             self._done.put((file, outcome))
             if not isinstance(outcome, Written) and not _concerns_one_file(outcome):
                 self._stop.set()
@@ -207,25 +208,18 @@ class Receiver:
         with self._counting:
             self._meter.advance(amount)
 
-    def _keep(self, file: OutputFile, written: Written) -> None:
-        self._fresh.append((file, written))
+    def _record_sometimes(self) -> None:
         if time.monotonic() - self._recorded_at >= _RECORD_SECONDS:
             self._record()
 
-    def _drain(self) -> None:
-        """Keep what came while the download was being given up."""
-        while not self._done.empty():
-            file, outcome = self._done.get()
-            if isinstance(outcome, Written):
-                self._fresh.append((file, outcome))
-
     def _record(self) -> None:
-        if self._fresh:
-            fsio.sync_files(self._folder / file.path for file, _written in self._fresh)
-            for file, written in self._fresh:
+        fresh = self._fresh[:]  # more may come meanwhile
+        if fresh:
+            fsio.sync_files(self._folder / file.path for file, _written in fresh)
+            for file, written in fresh:
                 self._downloads.add(file.path, written, final=self._ended)
             self._downloads.save()
-            self._fresh = []
+            del self._fresh[: len(fresh)]
         self._recorded_at = time.monotonic()
 
 
