@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from argparse import Namespace
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..core.errors import NothingFoundError, UsageError
 from ..sync.reporting import shown_path
@@ -12,6 +14,9 @@ from . import checkpoint_text, targets
 from .output import Answer, Output
 from .progress import Reporter
 from .targets import RunTarget, SessionTarget
+
+if TYPE_CHECKING:
+    from ..sync.report import CheckpointReport
 
 
 def verify(arguments: Namespace, output: Output) -> Answer:
@@ -62,6 +67,9 @@ def show(arguments: Namespace, output: Output) -> Answer:
     project = targets.project_or_none(arguments)
     with _files_of(arguments, [arguments.target], output) as (path,):
         report = inspect.show_path(path, project, _path_or_none(arguments.against))
+    if arguments.store:
+        named = tuple(_in_store(checkpoint) for checkpoint in report.checkpoints)
+        report = replace(report, target=arguments.target, checkpoints=named)
     return Answer(
         report.to_json, lambda: checkpoint_text.shown(report, every_parameter=arguments.all), report.exit_code
     )
@@ -73,6 +81,8 @@ def diff(arguments: Namespace, output: Output) -> Answer:
 
     with _files_of(arguments, [arguments.left, arguments.right], output) as (left, right):
         report = inspect.diff_paths(left, right)
+    if arguments.store:
+        report = replace(report, left=_in_store(report.left), right=_in_store(report.right))
     return Answer(report.to_json, lambda: checkpoint_text.differences(report), report.exit_code)
 
 
@@ -84,6 +94,19 @@ def _files_of(arguments: Namespace, words: list[str], output: Output) -> Abstrac
 
     project = targets.project_of(arguments)
     return stored_copies(project, project.run(arguments.run), words, Reporter(output), scenario=arguments.scenario)
+
+
+def _in_store(checkpoint: CheckpointReport) -> CheckpointReport:
+    """Name what lies in the store so, and not the copy that was looked at: that is gone."""
+    from ..project.tiers import NEAR
+
+    folder = checkpoint.path.parent
+
+    def named(path: Path) -> Path:
+        return Path(NEAR, path.relative_to(folder))
+
+    files = tuple(replace(file, path=named(file.path)) for file in checkpoint.files)
+    return replace(checkpoint, path=named(checkpoint.path), files=files)
 
 
 def _tree_of(target: RunTarget) -> Path:

@@ -125,7 +125,13 @@ def test_checkpoints_of_the_store_are_looked_at(project: Path, capsys: pytest.Ca
     run(capsys, "push")
     code, out, _ = run(capsys, "show", "head", "--store", "--quiet")
     assert code == 0
-    assert "a_checkpoint_200_steps" in out
+    assert out.startswith("near/a_checkpoint_200_steps.zip\n")
+    shown = run(capsys, "show", "head", "--store", "--json")[1]
+    assert json.loads(shown)["target"] == "head"
+    assert "staging" not in shown
+    assert run(capsys, "diff", "100", "head", "--store", "-q")[1].startswith(
+        "--- near/a_checkpoint_100_steps.zip\n+++ near/"
+    )
     code, out, _ = run(capsys, "diff", "100", "head", "--store", "--quiet")
     assert code == 0
     assert "the same architecture, other weights" in out
