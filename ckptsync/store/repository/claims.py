@@ -73,7 +73,7 @@ class Claim:
         try:
             self._put(None)
         except (StorageError, LimitError):
-            if not self._data:
+            if self.kind != REMOVE:
                 raise
             self._data = b""  # an empty object mostly has room, and who makes room needs a claim
             self._put(None)
