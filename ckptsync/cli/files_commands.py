@@ -48,7 +48,7 @@ def ls(arguments: Namespace, output: Output) -> Answer:
     if arguments.store:
         from .store_commands import list_versions
 
-        return list_versions(arguments)
+        return list_versions(arguments, output)
     target = targets.resolve(arguments.target, targets.project_or_none(arguments))
     if isinstance(target, RunTarget):
         _tree_of(target)

@@ -18,7 +18,7 @@ def init_store(arguments: Namespace, output: Output) -> Answer:
     from ..sync.store import stores
 
     project = targets.project_or_none(arguments)
-    report = stores.init_store(project, arguments.url, dry_run=arguments.dry_run)
+    report = stores.init_store(project, arguments.url, reporter=Reporter(output), dry_run=arguments.dry_run)
 
     def lines() -> Iterator[Line]:
         made = "would make a repository in" if report.dry_run else "made a repository in"
@@ -107,12 +107,12 @@ def scrub(arguments: Namespace, output: Output) -> Answer:
     return Answer(report.to_json, lines, report.exit_code)
 
 
-def list_versions(arguments: Namespace) -> Answer:
+def list_versions(arguments: Namespace, output: Output) -> Answer:
     """List a run's checkpoints in its store, for `ls --store`."""
     from ..sync.store import stores
 
     project = targets.project_of(arguments)
-    report = stores.list_store(project, project.run(arguments.target))
+    report = stores.list_store(project, project.run(arguments.target), reporter=Reporter(output))
 
     def lines() -> Iterator[Line]:
         for item in report.versions:

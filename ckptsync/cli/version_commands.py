@@ -19,7 +19,12 @@ def tag(arguments: Namespace, output: Output) -> Answer:
 
     project = targets.project_of(arguments)
     run = project.run(arguments.run)
-    chosen = {"scenario": arguments.scenario, "url": arguments.store, "dry_run": arguments.dry_run}
+    chosen = {
+        "scenario": arguments.scenario,
+        "url": arguments.store,
+        "reporter": Reporter(output),
+        "dry_run": arguments.dry_run,
+    }
     if arguments.remove:
         if arguments.version is not None or arguments.move:
             raise UsageError("--remove takes a name away, whatever it names", hint="leave version and --move out")
@@ -53,6 +58,7 @@ def rollback(arguments: Namespace, output: Output) -> Answer:
         arguments.version,
         scenario=arguments.scenario,
         url=arguments.store,
+        reporter=Reporter(output),
         dry_run=arguments.dry_run,
     )
 

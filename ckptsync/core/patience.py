@@ -34,7 +34,8 @@ class Patience:
         clock: seconds that only grow.
         chance: between 0 and 1; a pause lies anywhere below its bound, so that many who were turned away together
             do not come back together.
-        tell: is given the first failure of a row, when there will be another attempt.
+        tell: is given a failure of a row, when there will be another attempt.
+        tell_at: which failure of a row, 1 or more.
     """
 
     seconds: float = 60.0
@@ -45,6 +46,7 @@ class Patience:
     clock: Callable[[], float] = time.monotonic
     chance: Callable[[], float] = random.random
     tell: Callable[[CkptsyncError], object] = lambda error: None
+    tell_at: int = 1
 
     def call(self, ask: Callable[[], T]) -> T:
         """Return what a call gives that changes nothing, so that it may be made again.
@@ -110,7 +112,7 @@ class Failures:
         left, asked = patience.seconds - self.silent_seconds, error.retry_after or 0.0
         if left <= 0 or asked > left:
             raise error
-        if self.count == 1:
+        if self.count == patience.tell_at:
             patience.tell(error)
         bound = growing(self.count, patience.first_pause, patience.longest_pause)
         return min(max(patience.chance() * bound, asked), left)  # one more attempt when patience ends

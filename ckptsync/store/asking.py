@@ -11,7 +11,8 @@ from ..core.patience import Patience
 T = TypeVar("T")
 
 # The seconds run from the start, so that a server which does not answer at all is not waited for twice
-PATIENCE = Patience(90.0, first_pause=0.2, longest_pause=20.0, from_start=True)
+# What passes at once is not worth a word
+PATIENCE = Patience(90.0, first_pause=0.2, longest_pause=20.0, from_start=True, tell_at=3)
 
 
 def ask(patience: Patience, function: Callable[[], T], translate: Callable[[Exception], CkptsyncError]) -> T:

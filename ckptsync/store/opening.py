@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import parse_qsl
 
 from ..core import names
-from ..core.errors import ConfigError
+from ..core.errors import CkptsyncError, ConfigError
+from ..core.units import duration_text
 from ..core.urls import split_store_url
 from .asking import PATIENCE
 from .base import Store
 
 
-def open_store(url: str, *, base: Path | None = None, patience_seconds: float | None = None) -> Store:
+def open_store(
+    url: str,
+    *,
+    base: Path | None = None,
+    patience_seconds: float | None = None,
+    tell: Callable[[str], object] = lambda text: None,
+) -> Store:
     """Open a store; nothing is sent or written yet.
 
         data/store, ../nas/store, file:///...                 a folder
@@ -24,6 +32,7 @@ def open_store(url: str, *, base: Path | None = None, patience_seconds: float | 
         url: where it is.
         base: relative folders begin here; the current folder when None.
         patience_seconds: how long a server that fails is tried again; None: the store's own time.
+        tell: is given a line, once, when a server goes on failing.
 
     Raises:
         ConfigError: the URL holds a secret (which is not shown), makes no sense, or a package is missing.
@@ -37,7 +46,8 @@ def open_store(url: str, *, base: Path | None = None, patience_seconds: float | 
             raise ConfigError(f"{url} names another machine: mount its folder, or use sftp://")
         path = Path(parts.path if parts.scheme else url).expanduser()
         return FolderStore(((base or Path.cwd()) / path).resolve())
-    patience = PATIENCE if patience_seconds is None else replace(PATIENCE, seconds=patience_seconds)
+    seconds = PATIENCE.seconds if patience_seconds is None else patience_seconds
+    patience = replace(PATIENCE, seconds=seconds, tell=_once(tell, seconds))
     if parts.scheme == "s3":
         from .s3 import S3Store
 
@@ -48,3 +58,14 @@ def open_store(url: str, *, base: Path | None = None, patience_seconds: float | 
     from .fsspec_store import FsspecStore
 
     return FsspecStore(url.partition("?")[0], options, patience=patience)
+
+
+def _once(tell: Callable[[str], object], seconds: float) -> Callable[[CkptsyncError], object]:
+    said: list[CkptsyncError] = []
+
+    def told(error: CkptsyncError) -> None:
+        said.append(error)
+        if len(said) == 1:
+            tell(f"{error.message}; it is tried again for {duration_text(seconds)} at most")
+
+    return told

@@ -75,3 +75,6 @@ def shown_path(path: Path) -> Path:
     """Return a path as people type it: relative where it lies below the current folder."""
     here = Path.cwd()
     return path.relative_to(here) if path.is_relative_to(here) and path != here else path
+
+
+NULL_REPORTER = NullReporter()

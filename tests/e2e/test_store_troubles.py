@@ -280,6 +280,19 @@ def test_an_outage_is_no_damage(project: Path, service: Service, capsys: pytest.
     assert run(capsys, "scrub")[0] == 0
 
 
+@pytest.mark.parametrize(("failures", "told"), [(2, 0), (5, 1)])
+def test_a_server_that_goes_on_failing_is_told_of_once(
+    project: Path, service: Service, capsys: pytest.CaptureFixture[str], failures: int, told: int
+) -> None:
+    assert run(capsys, "push")[0] == 0
+    left = iter([refusal(503, "SlowDown")] * failures)
+    service.rule = lambda method, path: next(left, None)
+    code, said = run(capsys, "ls --store")
+    assert code == 0
+    assert said.count("it is busy or failing; it is tried again for 1 min 30 s at most") == told
+    assert next(left, None) is None
+
+
 def test_no_secret_is_left(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for line in ("push", "scrub", "tag good", "prune", "copy ../far", "status --json"):
         run(capsys, line)

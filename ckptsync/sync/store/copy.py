@@ -87,7 +87,7 @@ def copy(
         LockedError: somebody removes things from the other store.
         ConfigError: no store is known.
     """
-    with opened(project, url) as source, opened(project, target_url) as target:
+    with opened(project, url, reporter=reporter) as source, opened(project, target_url, reporter=reporter) as target:
         if source.id == target.id:
             raise UsageError(f"{target.store.url} is the store itself", hint="name another one")
         if not (versions := stored_versions(source, run)):

@@ -105,7 +105,7 @@ def prune(
         keep_best=keep_best or save.keep_best,
         keep_every_steps=keep_every_steps or save.keep_every_steps,
     )
-    with opened(project, url) as repository:
+    with opened(project, url, reporter=reporter) as repository:
         return prune_in(repository, run, policy, reporter, wait_seconds=_WAIT_SECONDS, dry_run=dry_run)
 
 

@@ -124,7 +124,7 @@ def pull(
     """
     tree = project.tree(run)
     mine = mine or (url in (None, NEAR, FAR) and project.stores is not None and project.stores.mine)
-    with opened(project, url, patience_seconds=patience_seconds) as repository:
+    with opened(project, url, reporter=reporter, patience_seconds=patience_seconds) as repository:
         found = [read_head(repository, run.name, scenario) for scenario in run.scenario_names]
         store_heads = [head for head in found if head is not None]
         if not store_heads:

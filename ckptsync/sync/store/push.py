@@ -93,7 +93,7 @@ def push(
         LockedError: somebody removes things from the store.
     """
     candidates = required(project, run)
-    with opened(project, url) as repository:
+    with opened(project, url, reporter=reporter) as repository:
         return push_to(repository, run, candidates, reporter, dry_run=dry_run)
 
 

@@ -106,8 +106,8 @@ def repair(
         LockedError: somebody removes things from the store.
     """
     with ExitStack() as stack:
-        repository = stack.enter_context(opened(project, url))
-        other = stack.enter_context(opened(project, other_url)) if other_url is not None else None
+        repository = stack.enter_context(opened(project, url, reporter=reporter))
+        other = stack.enter_context(opened(project, other_url, reporter=reporter)) if other_url is not None else None
         with reporter.progress("looking for damage", None) as meter:
             looked = scrub(repository, begin=meter.expect, progress=lambda key, size: meter.advance(size))
             found = sorted(looked, key=_versions_first)

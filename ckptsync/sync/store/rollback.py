@@ -11,6 +11,7 @@ from ...core.errors import CorruptError
 from ...core.layout import TrainingTree
 from ...project.config import Project, RunConfig
 from ...store.repository import ROLLBACK, VersionKey, move_head, read_head, set_head_anew
+from ..reporting import NULL_REPORTER, Reporter
 from ..standing_at import stand_at
 from ..treework import head_in_file, sealed
 from .stores import opened
@@ -72,6 +73,7 @@ def rollback(
     *,
     scenario: str | None = None,
     url: str | None = None,
+    reporter: Reporter = NULL_REPORTER,
     dry_run: bool = False,
 ) -> RollbackReport:
     """Move the head of a store to a version, and that of the training tree where the set is here.
@@ -84,6 +86,7 @@ def rollback(
         word: names the version; see `find_version`.
         scenario: only of this one.
         url: another store than the project's.
+        reporter: is told when a server goes on failing.
         dry_run: only say what would be done.
 
     Raises:
@@ -93,7 +96,7 @@ def rollback(
         ConfigError: no store is known.
     """
     tree = project.tree(run)
-    with opened(project, url) as repository:
+    with opened(project, url, reporter=reporter) as repository:
         version = find_version(repository, run, word, scenario)
         try:
             head = read_head(repository, run.name, version.scenario)

@@ -73,7 +73,7 @@ def scrub(
         NothingFoundError: the store holds no repository.
         CorruptError: what says that it is a repository is itself damaged.
     """
-    with opened(project, url) as repository, reporter.progress("scrubbing", None) as meter:
+    with opened(project, url, reporter=reporter) as repository, reporter.progress("scrubbing", None) as meter:
         mark = project.layout.state / "scrub" / f"{repository.id}-{part[0]}-{part[1]}"
         after = "" if structure else _read_mark(mark)
         if after:

@@ -43,7 +43,7 @@ def stored_copies(
     """
     place = project.layout.staging / "versions"
     with fsio.locked(project.layout.staging / "versions.lock", what="looking at versions of the store"):
-        with opened(project) as repository:
+        with opened(project, reporter=reporter) as repository:
             versions = [find_version(repository, run, word, scenario) for word in words]
             copies = {version: _copy(repository, version, place, reporter) for version in dict.fromkeys(versions)}
         yield [copies[version] for version in versions]

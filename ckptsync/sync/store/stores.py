@@ -21,6 +21,7 @@ from ...store.repository import (
     open_repository,
     read_head,
 )
+from ..reporting import NULL_REPORTER, Reporter
 
 INIT_STORE_SCHEMA = "ckptsync.init-store/1"
 LIST_SCHEMA = "ckptsync.store-list/1"
@@ -138,19 +139,28 @@ def store_url(project: Project | None, url: str | None) -> str:
 
 
 @contextmanager
-def opened(project: Project, url: str | None = None, *, patience_seconds: float | None = None) -> Iterator[Repository]:
+def opened(
+    project: Project,
+    url: str | None = None,
+    *,
+    reporter: Reporter = NULL_REPORTER,
+    patience_seconds: float | None = None,
+) -> Iterator[Repository]:
     """Open the repository of a project until the end of the block.
 
     Args:
         project: the project.
         url: another store than the near one; see `store_url`.
+        reporter: is told when a server goes on failing.
         patience_seconds: how long a server that fails is tried again; None: the store's own time.
 
     Raises:
         ConfigError: there is none, or its URL makes no sense.
         NothingFoundError: the store holds no repository.
     """
-    store = open_store(store_url(project, url), base=project.root, patience_seconds=patience_seconds)
+    store = open_store(
+        store_url(project, url), base=project.root, patience_seconds=patience_seconds, tell=reporter.warn
+    )
     try:
         try:
             repository = open_repository(store)
@@ -163,14 +173,17 @@ def opened(project: Project, url: str | None = None, *, patience_seconds: float 
         store.close()
 
 
-def init_store(project: Project | None, url: str | None = None, *, dry_run: bool = False) -> InitStoreReport:
+def init_store(
+    project: Project | None, url: str | None = None, *, reporter: Reporter = NULL_REPORTER, dry_run: bool = False
+) -> InitStoreReport:
     """Make a repository in a store; nothing happens when one is there.
 
     Raises:
         ConfigError: no store is known, or its URL makes no sense.
         NoBucketError: there is no such bucket.
     """
-    store = open_store(store_url(project, url), base=project.root if project is not None else None)
+    base = project.root if project is not None else None
+    store = open_store(store_url(project, url), base=base, tell=reporter.warn)
     limits = store.capabilities.limits()
     try:
         try:
@@ -187,14 +200,16 @@ def init_store(project: Project | None, url: str | None = None, *, dry_run: bool
         store.close()
 
 
-def list_store(project: Project, run: RunConfig, url: str | None = None) -> StoreList:
+def list_store(
+    project: Project, run: RunConfig, url: str | None = None, *, reporter: Reporter = NULL_REPORTER
+) -> StoreList:
     """List the versions of a run, in order.
 
     Raises:
         ConfigError: no store is known.
         NothingFoundError: the store holds no repository.
     """
-    with opened(project, url) as repository:
+    with opened(project, url, reporter=reporter) as repository:
         return StoreList(repository.store.url, run.name, tuple(stored_versions(repository, run)))
 
 

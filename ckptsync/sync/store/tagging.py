@@ -9,6 +9,7 @@ from ...core import names
 from ...core.errors import CorruptError, NothingFoundError, UsageError
 from ...project.config import Project, RunConfig
 from ...store.repository import Repository, VersionKey, has_tag, read_tag, remove_tag, set_tag
+from ..reporting import NULL_REPORTER, Reporter
 from .stores import opened
 from .version_names import check_tag, find_version, tag_named
 
@@ -63,6 +64,7 @@ def tag(
     *,
     scenario: str | None = None,
     url: str | None = None,
+    reporter: Reporter = NULL_REPORTER,
     move: bool = False,
     dry_run: bool = False,
 ) -> TagReport:
@@ -75,6 +77,7 @@ def tag(
         word: names the version; see `find_version`.
         scenario: only of this one.
         url: another store than the project's.
+        reporter: is told when a server goes on failing.
         move: take the name away from another version.
         dry_run: only say what would be done.
 
@@ -84,7 +87,7 @@ def tag(
         ConfigError: no store is known.
     """
     check_tag(name)
-    with opened(project, url) as repository:
+    with opened(project, url, reporter=reporter) as repository:
         version = find_version(repository, run, word, scenario)
         before, move = _before(repository, version, name, move)
         if before is not None and before != version and not move:
@@ -116,6 +119,7 @@ def untag(
     *,
     scenario: str | None = None,
     url: str | None = None,
+    reporter: Reporter = NULL_REPORTER,
     dry_run: bool = False,
 ) -> TagReport:
     """Take a name away; the version stays until `prune` lets it go.
@@ -126,7 +130,7 @@ def untag(
         ConfigError: no store is known.
     """
     check_tag(name)
-    with opened(project, url) as repository:
+    with opened(project, url, reporter=reporter) as repository:
         lines = run.scenario_names if scenario is None else (scenario,)
         found = [line for line in lines if has_tag(repository, run.name, line, name)]
         if not found:

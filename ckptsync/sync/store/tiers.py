@@ -53,7 +53,7 @@ def send_copies(project: Project, run: RunConfig, reporter: Reporter) -> tuple[T
     near, far = project.stores.near, project.stores.far
     states = []
     try:
-        with opened(project, near.url) as repository:
+        with opened(project, near.url, reporter=reporter) as repository:
             states.append(_near(project, run, near, repository, reporter)[0])
             if far is not None:
                 states.append(_far(project, run, far, repository, reporter))
@@ -85,13 +85,13 @@ def push_everywhere(project: Project, run: RunConfig, reporter: Reporter) -> tup
     if project.stores is None:
         return push(project, run, reporter), None
     near, far = project.stores.near, project.stores.far
-    with opened(project, near.url) as repository:
+    with opened(project, near.url, reporter=reporter) as repository:
         state, report = _near(project, run, near, repository, reporter)
         keep(project, run, state)
         copied = None
         if far is not None:
             wanted = chosen(stored_versions(repository, run), far, run.save)
-            with opened(project, far.url) as target:
+            with opened(project, far.url, reporter=reporter) as target:
                 copied = _forward(run, far, repository, target, wanted, reporter)
             keep(project, run, copied)
         _prune(run, near, repository, reporter)
