@@ -6,7 +6,6 @@ repository above takes its leases instead of conditions.
 
 from __future__ import annotations
 
-import errno
 import ftplib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -15,18 +14,16 @@ from typing import Any, TypeVar
 
 from ..core import names
 from ..core.errors import (
-    CkptsyncError,
     CorruptError,
-    CredentialsError,
     NothingFoundError,
     ServiceError,
-    storage_error,
 )
 from ..core.patience import Patience
 from . import base, walking
 from . import fsspec_connections as connections
 from .asking import PATIENCE, ask
 from .base import Capabilities, ObjectInfo, Stored
+from .fsspec_errors import translated
 
 _CHUNK = 8 << 20
 # Of these an object is there whole or not at all; elsewhere a file grows while it is written
@@ -34,9 +31,7 @@ _OBJECT_STORES = frozenset({"memory", "s3", "s3a", "gs", "gcs", "az", "abfs", "a
 # These rename in one step, so a file is written under another name first
 _RENAMING = frozenset({"sftp", "ssh", "smb", "local", "file"})
 _TIMES = ("mtime", "LastModified", "updated", "last_modified", "timeModified", "created")
-_CLOSED = "Socket is closed"  # what paramiko says of a connection that broke
 _RACES = 5
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 T = TypeVar("T")
 
@@ -203,7 +198,7 @@ class FsspecStore:
             with self._connections.one() as system:
                 return function(system)
 
-        return ask(self._patience, call, lambda error: _translated(error, action, self.url))
+        return ask(self._patience, call, lambda error: translated(error, action, self.url))
 
 
 def _make_folder(system: Any, folder: str) -> None:
@@ -216,25 +211,6 @@ def _make_folder(system: Any, folder: str) -> None:
                 return
             if not left:
                 raise
-
-
-def _translated(error: Exception, action: str, url: str) -> CkptsyncError:
-    said = f"cannot {action} in {url}"
-    if isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError):
-        return NothingFoundError(f"{said}: it is not there")
-    if isinstance(error, PermissionError):
-        return CredentialsError(f"{said}: permission is refused", hint="check the credentials for this store")
-    if isinstance(error, OSError) and error.errno in _DISK_FULL:
-        return storage_error(error, url)
-    if isinstance(error, NotImplementedError | TypeError):
-        return ServiceError(f"{said}: this kind of store cannot do that", transient=False)
-    if isinstance(error, ftplib.error_perm):
-        return ServiceError(f"{said}: {names.printable(str(error))}", transient=False)
-    if type(error) is OSError and error.errno is None and str(error) != _CLOSED:
-        # What a server over ssh answers to all that has no number of its own, a full disk and a folder among it
-        return ServiceError(f"{said}: {names.printable(str(error))}", transient=False)
-    # What the many implementations raise is not known; their texts may hold secrets
-    return ServiceError(f"{said}: {type(error).__name__}", transient=True)
 
 
 def _modified(info: Mapping[str, Any]) -> float | None:

@@ -111,6 +111,21 @@ class TestSftp(StoreContract):
         assert store.read("a", limit=1).data == b"1"
         store.close()
 
+    @pytest.mark.parametrize("key", ["another", "none"])
+    def test_who_is_not_let_in_is_told_at_once(
+        self, sftp_server: sftp.Server, fast_folder: Path, monkeypatch: pytest.MonkeyPatch, key: str
+    ) -> None:
+        monkeypatch.setenv("HOME", str(fast_folder))
+        monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+        url = sftp_server.url(fast_folder / "store").replace(
+            str(sftp_server.key), str(sftp_server.key.with_name("host"))
+        )
+        store = open_store(
+            url if key == "another" else url.replace(f"key_filename={sftp_server.key.with_name('host')}&", "")
+        )
+        with pytest.raises(CredentialsError, match="permission is refused"):
+            store.put("a", b"1")
+
     def test_a_connection_that_breaks_is_made_anew(self, tmp_path: Path) -> None:
         with sftp.serving(tmp_path) as server:
             store = open_store(server.url(tmp_path / "store"))
