@@ -146,12 +146,6 @@ class TestSftp(StoreContract):
         assert not refused.value.transient
 
 
-@pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[weed.Server]:
-    with weed.serving(tmp_path_factory.mktemp("weed")) as running:
-        yield running
-
-
 @pytest.fixture
 def credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name, value in weed.credentials().items():
@@ -172,14 +166,14 @@ class TestS3(StoreContract):
     files_and_folders_share_names = True
 
     @pytest.fixture
-    def store(self, server: weed.Server) -> Iterator[Store]:
-        store = open_store(server.url(f"contract-{next(_NUMBERS)}"))
+    def store(self, s3_server: weed.Server) -> Iterator[Store]:
+        store = open_store(s3_server.url(f"contract-{next(_NUMBERS)}"))
         yield store
         store.close()
 
     @pytest.fixture
-    def other(self, store: Store, server: weed.Server) -> Iterator[Store]:
-        other = open_store(server.url(store.url.split("/", 3)[3].rstrip("/")))
+    def other(self, store: Store, s3_server: weed.Server) -> Iterator[Store]:
+        other = open_store(s3_server.url(store.url.split("/", 3)[3].rstrip("/")))
         yield other
         other.close()
 
@@ -192,9 +186,9 @@ class TestS3(StoreContract):
             store.put("a", b"one", digest="sha256:" + "0" * 64)
         assert store.head("a") is None
 
-    def test_a_wrong_key_is_told(self, server: weed.Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_wrong_key_is_told(self, s3_server: weed.Server, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "canary-of-a-secret")
-        store = s3_store(server.endpoint, "wrong")
+        store = s3_store(s3_server.endpoint, "wrong")
         for call in (
             lambda: store.put("a", b"1"),
             lambda: store.read("a", limit=1),
@@ -231,17 +225,17 @@ class TestS3(StoreContract):
         assert store.read("heads/toy.json", limit=9).data == b"1"
         assert store.read("inbox/toy/toy.json", limit=9).data == b"bytes"
 
-    def test_a_bucket_that_is_not_there_is_told(self, server: weed.Server) -> None:
-        store = s3_store(server.endpoint, "x", bucket="no-such-bucket")
+    def test_a_bucket_that_is_not_there_is_told(self, s3_server: weed.Server) -> None:
+        store = s3_store(s3_server.endpoint, "x", bucket="no-such-bucket")
         for call in (lambda: store.read("a", limit=1), lambda: store.head("a"), lambda: list(store.list())):
             with pytest.raises(NothingFoundError, match="no such bucket"):
                 call()
 
-    def test_no_credentials_are_told(self, server: weed.Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_no_credentials_are_told(self, s3_server: weed.Server, monkeypatch: pytest.MonkeyPatch) -> None:
         for name in weed.credentials():
             monkeypatch.delenv(name)
         with pytest.raises(CredentialsError, match="no credentials"):
-            s3_store(server.endpoint, "x").head("a")
+            s3_store(s3_server.endpoint, "x").head("a")
 
     def test_a_server_that_is_not_there_is_told(self) -> None:
         store = S3Store("b", "", {"endpoint": "http://127.0.0.1:9", "region": "us-east-1"}, patience=Patience(0.0))
@@ -256,8 +250,8 @@ class TestS3ThroughAFaultyProxy:
     """Whatever happens on the way: the right bytes, or an error, and never anything else."""
 
     @pytest.fixture
-    def proxy(self, server: weed.Server) -> Iterator[FaultyProxy]:
-        with FaultyProxy("127.0.0.1", server.port) as proxy:
+    def proxy(self, s3_server: weed.Server) -> Iterator[FaultyProxy]:
+        with FaultyProxy("127.0.0.1", s3_server.port) as proxy:
             yield proxy
 
     @pytest.fixture
@@ -347,9 +341,9 @@ class TestS3ThroughAFaultyProxy:
 @pytest.mark.slow
 @pytest.mark.usefixtures("credentials")
 @pytest.mark.parametrize("size", [3_000, 2_000_000, 9_000_000])
-def test_a_file_that_disagrees_with_its_seal_is_not_pushed(server: weed.Server, tmp_path: Path, size: int) -> None:
+def test_a_file_that_disagrees_with_its_seal_is_not_pushed(s3_server: weed.Server, tmp_path: Path, size: int) -> None:
     """Also where the server is the one who checks."""
-    repository = create_repository(s3_store(server.endpoint, f"seal-{next(_NUMBERS)}"))
+    repository = create_repository(s3_store(s3_server.endpoint, f"seal-{next(_NUMBERS)}"))
     manifest = write_large_set(tmp_path / "tree", 100, {"model": payload(size)})
     path = tmp_path / "tree" / manifest.model.path
     sound = path.read_bytes()
