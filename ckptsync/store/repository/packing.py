@@ -21,7 +21,7 @@ from .versions import Piece
 
 OBJECT_BYTES = 8 << 20
 # To ask whether an object is there costs a request, to send this much not much more
-_ASK_BYTES = 1 << 20
+_ASK_BYTES = 4 << 20
 
 
 @dataclass(frozen=True)
