@@ -90,7 +90,7 @@ class EarlySync:
 
             self._pool = ThreadPoolExecutor(1)
         self._written = 0
-        self._pending = self._pool.submit(os.fdatasync, self._descriptor)
+        self._pending = self._pool.submit(getattr(os, "fdatasync", os.fsync), self._descriptor)
 
     def _wait(self) -> None:
         # A disk that failed says so once: the sync at the end would know nothing of it
