@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from ..core.errors import EXIT_CODE_MEANINGS, UsageError
+from ..core.nearest import nearest
 from .catalogue import CATALOGUE
 from .command import COMMON, Command
 
@@ -27,14 +28,6 @@ class _Parser(argparse.ArgumentParser):
 
     def print_help(self, file: Any = None) -> NoReturn:
         raise HelpRequested(self.format_help())
-
-
-def nearest(word: str, known: Iterable[str]) -> str | None:
-    """Return the known word that was most likely meant, or None."""
-    import difflib  # only a mistyped word needs it
-
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return close[0] if close else None
 
 
 def split_command(argv: Sequence[str]) -> tuple[str | None, list[str]]:

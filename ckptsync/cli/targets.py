@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ..core import names
 from ..core.errors import NothingFoundError, UsageError
 from ..core.layout import find_root
-from .parser import nearest
+from ..core.nearest import nearest
 
 # Judging a file outside any project needs no configuration and no ledger, so they are imported where they are used
 if TYPE_CHECKING:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
 from ..core import names
 from ..core.errors import ConfigError, UnsafePathError, UsageError
+from ..core.nearest import nearest
 from ..core.session import AUTO, ScenarioSpec
 from ..core.signature import Signature
 from ..core.units import parse_size
@@ -26,8 +26,8 @@ _EXPECTED_KEYS = ("algorithm", "policy", "net_arch", "observation_space", "actio
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return a hint that names the nearest known word, or all of them."""
     choices = sorted(known)
-    near = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
-    return f"did you mean '{near[0]}'?" if near else "known are: " + (", ".join(choices) or "none")
+    meant = nearest(word, choices)
+    return f"did you mean '{meant}'?" if meant else "known are: " + (", ".join(choices) or "none")
 
 
 def check_keys(value: Mapping[str, Any], known: Iterable[str], where: str) -> None:

@@ -13,7 +13,7 @@ from typing import Protocol, runtime_checkable
 
 from ..core import names
 from ..core.errors import CkptsyncError, LimitError, LockedError, NothingFoundError, UnsafePathError
-from ..core.uploading import Target
+from ..core.grants import Target
 
 MAX_OBJECT_BYTES = 64 << 20
 # S3 allows 1024 bytes; what is left is for the prefix of the URL

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..core import fsio
 from ..core.errors import NothingFoundError, StorageError, UnsafePathError, storage_error
-from ..core.uploading import Target
+from ..core.grants import Target
 from . import base, walking
 from .base import Capabilities, ObjectInfo, PreconditionError, Stored
 

@@ -14,8 +14,8 @@ from contextlib import closing
 from typing import Any, TypeVar
 
 from ..core.errors import ConfigError, CorruptError, NothingFoundError, ServiceError
+from ..core.grants import Target
 from ..core.patience import Failures, Patience
-from ..core.uploading import Target
 from . import base, s3_client, s3_errors
 from .asking import PATIENCE, ask
 from .base import Capabilities, ObjectInfo, PreconditionError, Stored

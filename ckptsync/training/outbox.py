@@ -15,10 +15,11 @@ from types import TracebackType
 
 from ..core import fsio, names
 from ..core.errors import CkptsyncError, NothingFoundError
+from ..core.grants import GRANT_NAME, MAX_GRANT_BYTES, SEALED_SUFFIX, UploadGrant
 from ..core.manifest import MAX_MANIFEST_BYTES, FileEntry, Manifest
 from ..core.patience import growing
 from ..core.session import DEFAULT_INPUT, INPUT_VARIABLE, EventLog, SessionSpec
-from ..core.uploading import GRANT_NAME, MAX_GRANT_BYTES, SEALED_SUFFIX, UploadGrant, upload
+from ..core.uploading import upload
 from .log import log
 from .stub import levels
 

@@ -19,8 +19,9 @@ from ckptsync.core.errors import (
     NothingFoundError,
     ServiceError,
 )
+from ckptsync.core.grants import Target, UploadGrant
 from ckptsync.core.patience import Patience
-from ckptsync.core.uploading import Target, UploadGrant, upload
+from ckptsync.core.uploading import upload
 from ckptsync.store import s3
 from ckptsync.store.asking import PATIENCE
 from ckptsync.store.base import GrantingStore, Store

@@ -13,8 +13,8 @@ from typing import TypeVar
 
 from ...core import names
 from ...core.errors import CkptsyncError, NothingFoundError
+from ...core.grants import SEALED_SUFFIX
 from ...core.manifest import MAX_MANIFEST_BYTES, Manifest
-from ...core.uploading import SEALED_SUFFIX
 from ...project.config import Project
 from ...project.lineage import SessionRecord
 from ...runners.base import OutputFile, Runner, SessionHandle

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from ...core import fsio, names
 from ...core.errors import CkptsyncError, ConfigError, NothingFoundError
-from ...core.uploading import GRANT_NAME, MAX_GRANT_BYTES, Target, UploadGrant
+from ...core.grants import GRANT_NAME, MAX_GRANT_BYTES, Target, UploadGrant
 from ...project.config import Project
 from ...project.lineage import SessionRecord
 from ...store import Store, open_store

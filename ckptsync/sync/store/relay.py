@@ -20,11 +20,11 @@ from pathlib import Path
 
 from ...core import jsonio, names
 from ...core.errors import CkptsyncError, CorruptError, NothingFoundError
+from ...core.grants import SEALED_SUFFIX, UploadGrant
 from ...core.heads import MAX_HEAD_BYTES, Head
 from ...core.layout import SESSION_INFO_NAME
 from ...core.manifest import MAX_MANIFEST_BYTES, FileEntry, Manifest
 from ...core.patience import Failures, Patience
-from ...core.uploading import SEALED_SUFFIX, UploadGrant
 from ...project.config import Project, load_project
 from ...project.lineage import SessionRecord
 from ...runners.base import LiveRunner, OutputFile

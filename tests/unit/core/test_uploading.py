@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from ckptsync.core.errors import ConfigError, LimitError, NothingFoundError, ServiceError, UnsafePathError
-from ckptsync.core.uploading import Target, UploadGrant, upload
+from ckptsync.core.grants import Target, UploadGrant
+from ckptsync.core.uploading import upload
 
 SECRET = "a-signature-that-nobody-sees"
 

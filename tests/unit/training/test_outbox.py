@@ -10,9 +10,9 @@ from support.projects import seal_set
 
 from ckptsync.core import names
 from ckptsync.core.errors import ServiceError
+from ckptsync.core.grants import Target, UploadGrant
 from ckptsync.core.manifest import Manifest
 from ckptsync.core.session import EventLog, read_events
-from ckptsync.core.uploading import Target, UploadGrant
 from ckptsync.training import outbox
 from ckptsync.training.outbox import Outbox
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from support.projects import WITH_STORE, Told, make_project, seal_set
 
+from ckptsync.core.grants import GRANT_NAME, SEALED_SUFFIX, UploadGrant
 from ckptsync.core.manifest import Manifest
 from ckptsync.core.session import SessionSpec
-from ckptsync.core.uploading import GRANT_NAME, SEALED_SUFFIX, UploadGrant, upload
+from ckptsync.core.uploading import upload
 from ckptsync.project.config import Project
 from ckptsync.project.lineage import SessionRecord
 from ckptsync.project.tiers import StoreConfig, Tier
