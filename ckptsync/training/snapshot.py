@@ -29,6 +29,7 @@ from .writer import Draft, Member
 # at most about this share of the time
 _LONG_ROLLOUT = 16
 _KEEP_SHARE = 0.01
+_SECOND_AFTER_SECONDS = 1.0
 
 
 class TensorMemory:
@@ -143,6 +144,7 @@ class Snapshots:
         self._signature = signature_of(model)
         self._replay = replay
         self._due_at = 0.0
+        self._measured = False
 
     def due(self) -> bool:
         """Whether the kept point shall be taken anew: at each long rollout, else as often as its cost allows."""
@@ -180,7 +182,10 @@ class Snapshots:
             seconds=time.monotonic() - started,
             slot=slot,
         )
-        self._due_at = started + self.kept.seconds / _KEEP_SHARE
+        pause = self.kept.seconds / _KEEP_SHARE
+        # The first one also pays for what is done once, so it does not tell what the next one costs
+        self._due_at = started + (pause if self._measured else min(pause, _SECOND_AFTER_SECONDS))
+        self._measured = True
         return self.kept
 
     def _free_slot(self) -> _Slot:

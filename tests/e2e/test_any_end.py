@@ -39,19 +39,21 @@ def stuck(seconds=600.0):
 
 
 class Sticky(gymnasium.Wrapper):
-    def __init__(self, env, at):
+    def __init__(self, env, at, seconds):
         super().__init__(env)
-        self.at, self.steps = at, 0
+        self.at, self.steps, self.seconds = at, 0, seconds
 
     def step(self, action):
         self.steps += 1
-        if self.steps == self.at:
+        if self.steps == 1:
+            self.until = time.monotonic() + self.seconds
+        if self.steps >= self.at and time.monotonic() >= self.until:
             stuck()
         return self.env.step(action)
 
 
-def slow_step(name, at):
-    return make_vec_env(name, n_envs=1, seed=0, wrapper_class=Sticky, wrapper_kwargs={"at": at})
+def slow_step(name, at, seconds=0):
+    return make_vec_env(name, n_envs=1, seed=0, wrapper_class=Sticky, wrapper_kwargs={"at": at, "seconds": seconds})
 
 
 def main():
@@ -62,7 +64,7 @@ def main():
             model = session.load_or_create(PPO, "MlpPolicy", slow_step("CartPole-v1", 80), **PPO_ARGUMENTS)
         elif WHERE == "off-policy":
             arguments = {"learning_starts": 10, "batch_size": 8, "device": "cpu", "policy_kwargs": {"net_arch": [8]}}
-            model = session.load_or_create(SAC, "MlpPolicy", slow_step("Pendulum-v1", 300), buffer_size=200, **arguments)
+            model = session.load_or_create(SAC, "MlpPolicy", slow_step("Pendulum-v1", 300, 3), buffer_size=200, **arguments)
         elif WHERE == "evaluation":
             model = session.load_or_create(PPO, "MlpPolicy", make_vec_env("CartPole-v1", seed=0), **PPO_ARGUMENTS)
             callback = EvalCallback(slow_step("CartPole-v1", 5), eval_freq=80, n_eval_episodes=500, verbose=0)
@@ -127,6 +129,7 @@ class Running:
 
     def newest(self) -> Manifest:
         found = sets.scan(TrainingTree(self.folder / "models").checkpoints)
+        assert found, self.output
         assert [stored.state for stored in found] == ["sealed"] * len(found), self.output
         manifest = found[-1].manifest
         assert manifest is not None
@@ -146,7 +149,7 @@ def test_a_signal_while_training_does_not_come_back(where: str, kept: int, tmp_p
     manifest = running.newest()
     assert manifest.kind == "emergency"
     assert manifest.captured == "exact", manifest.captured_reasons
-    assert manifest.num_timesteps == kept or (where == "off-policy" and 0 < manifest.num_timesteps < 300)
+    assert manifest.num_timesteps == kept or (where == "off-policy" and manifest.num_timesteps > 0)
     assert running.causes() == ["signal"]
     told = read_session_info(tmp_path / "session_info.json")
     assert (told["cause"], told["exit_code"], told["signal"]) == ("signal", 143, "SIGTERM")

