@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .ahead import Line
 from .copying import Copier, copying, read_object
 from .keys import VersionKey
 from .pulling import Pulled, pull_set
@@ -30,6 +31,7 @@ __all__ = [
     "ROLLBACK",
     "Copier",
     "Damage",
+    "Line",
     "Pulled",
     "Pushed",
     "Pusher",

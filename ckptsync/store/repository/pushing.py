@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from ...core import fsio, names
-from ...core.errors import CorruptError, LockedError, NothingFoundError
+from ...core.errors import CorruptError, LockedError
 from ...core.manifest import MAX_MANIFEST_BYTES, FileEntry, Manifest
 from ...core.readers.window import RefusedError, Window
 from ..base import PreconditionError, Store
 from . import claims
+from .ahead import Ahead, Line, version_of
 from .claims import PUSH, REMOVE, Claim
 from .cutting import Draft, disagrees, draft_large
 from .keys import VersionKey, object_key
@@ -53,27 +54,39 @@ class Pushed:
 
 @contextmanager
 def pushing(
-    repository: Repository, *, wait_seconds: float = _WAIT_SECONDS, lease_seconds: float = claims.LEASE_SECONDS
+    repository: Repository,
+    *,
+    first: Line | None = None,
+    wait_seconds: float = _WAIT_SECONDS,
+    lease_seconds: float = claims.LEASE_SECONDS,
 ) -> Iterator[Pusher]:
     """Push one or many sets, under one claim that keeps what they refer to.
 
     Args:
         repository: where to.
+        first: run and scenario of the first set, where that is known: what it is compared with is read meanwhile.
         wait_seconds: how long to wait for somebody who removes things.
         lease_seconds: after how long without a sign of life this process is taken for dead.
 
     Raises:
         LockedError: somebody is removing what nobody needs, and is still at it after `wait_seconds`.
     """
-    with claims.held(
-        repository.store,
-        PUSH,
-        (REMOVE,),
-        what="the push",
-        wait_seconds=wait_seconds,
-        lease_seconds=lease_seconds,
-    ) as claim:
-        yield Pusher(repository, claim)
+    ahead = {first: Ahead(repository, first)} if first is not None else {}
+    try:
+        with claims.held(
+            repository.store,
+            PUSH,
+            (REMOVE,),
+            what="the push",
+            wait_seconds=wait_seconds,
+            lease_seconds=lease_seconds,
+        ) as claim:
+            for reading in ahead.values():
+                reading.confirm()
+            yield Pusher(repository, claim, ahead)
+    finally:
+        for reading in ahead.values():
+            reading.close()
 
 
 class Pusher:
@@ -82,13 +95,15 @@ class Pusher:
     Args:
         repository: where to.
         claim: the claim that is held.
+        ahead: what was read before that, to be confirmed.
     """
 
-    def __init__(self, repository: Repository, claim: Claim) -> None:
+    def __init__(self, repository: Repository, claim: Claim, ahead: Mapping[Line, Ahead]) -> None:
         self._repository = repository
         self._claim = claim
-        self._last: dict[tuple[str, str], Version] = {}
-        self._heads: dict[tuple[str, str], StoreHead | None] = {}
+        self._ahead = dict(ahead)
+        self._last: dict[Line, Version] = {}
+        self._heads: dict[Line, StoreHead | None] = {}
 
     def push(
         self, run: str, folder: Path, stem: str, *, advance: bool = True, progress: Progress = lambda sent: None
@@ -110,32 +125,38 @@ class Pusher:
         seal = fsio.read_bytes(folder / (stem + names.MANIFEST_SUFFIX), limit=MAX_MANIFEST_BYTES)
         manifest = Manifest.parse(seal, name=stem + names.MANIFEST_SUFFIX)
         key = VersionKey.of(run, manifest)
-        head, sent = self._head(key), 0
+        line = Line(run, manifest.scenario)
+        ahead = self._ahead.pop(line, None)
+        before: Version | None = None
+        if ahead is not None:
+            self._heads[line], before = ahead.found()
+        head, sent = self._head(line), 0
         is_newest = head is None or key.order > head.version.order
-        advance = advance and leads(head, key.order)
         # What is newer than the newest is not there, but by chance, and then writing the version tells
         was_there = not is_newest and self._repository.store.head(key.key) is not None
         if was_there:
             progress(manifest.size_bytes)
         else:
-            before = self._before(key, head)
+            if ahead is None:
+                before = self._last.get(line) or version_of(self._repository, head)
             version, sent = _send(self._repository, key, manifest, seal, folder, before, progress)
+            if ahead is not None and not ahead.holds():
+                del self._heads[line]
+                return self.push(run, folder, stem, advance=advance, progress=lambda sent: None)
             was_there = not self.commit(version)
-            self._last[run, manifest.scenario] = version
-        if advance:
-            head = self._advance(key, head)
+            self._last[line] = version
+        if advance and leads(head, key.order):
+            head = self._advance(line, key, head)
         advanced = head is not None and head.version == key
         return Pushed(key, was_there, sent, manifest.size_bytes, head, advanced)
 
-    def _head(self, key: VersionKey) -> StoreHead | None:
-        line = (key.run, key.scenario)
+    def _head(self, line: Line) -> StoreHead | None:
         if line not in self._heads:
             self._heads[line] = read_head(self._repository, *line)
         return self._heads[line]
 
-    def _advance(self, key: VersionKey, head: StoreHead | None) -> StoreHead | None:
+    def _advance(self, line: Line, key: VersionKey, head: StoreHead | None) -> StoreHead | None:
         """Let the head name a version, if that still leads on from there; return where it is."""
-        line = (key.run, key.scenario)
         for _ in range(_ATTEMPTS):
             try:
                 head = move_to_present(self._repository, head, key, reason="push")
@@ -148,16 +169,6 @@ class Pusher:
             raise LockedError(f"the head of {key.run}/{key.scenario} is moved by others all the time")
         self._heads[line] = head
         return head
-
-    def _before(self, key: VersionKey, head: StoreHead | None) -> Version | None:
-        """Return the version that the new one is likely to share most bytes with."""
-        last = self._last.get((key.run, key.scenario))
-        if last is not None or head is None:
-            return last
-        try:
-            return self._repository.read(head.version)
-        except (NothingFoundError, CorruptError):
-            return None  # nothing is shared with what cannot be read
 
     def commit(self, version: Version) -> bool:
         """Write a version whose objects are there; return whether it is new.
@@ -191,7 +202,8 @@ def push_set(
     progress: Progress = lambda sent: None,
 ) -> Pushed:
     """Push one sealed set; see `Pusher.push`."""
-    with pushing(repository) as pusher:
+    parsed = names.parse_stem(stem)
+    with pushing(repository, first=Line(run, parsed.scenario) if parsed is not None else None) as pusher:
         return pusher.push(run, folder, stem, advance=advance, progress=progress)
 
 

@@ -11,7 +11,7 @@ from ...core.manifest import Manifest
 from ...core.sets import StoredSet
 from ...core.units import size_text
 from ...project.config import Project, RunConfig
-from ...store.repository import Repository, VersionKey, pushing
+from ...store.repository import Line, Repository, VersionKey, pushing
 from ..reporting import Reporter
 from .stores import opened
 
@@ -156,7 +156,8 @@ def _send(
         return ()
     total = sum(manifest.size_bytes for _, manifest in wanted)
     pushed = []
-    with reporter.progress("pushing", total) as meter, pushing(repository) as pusher:
+    first = Line(run.name, wanted[0][1].scenario)
+    with reporter.progress("pushing", total) as meter, pushing(repository, first=first) as pusher:
         for stored, manifest in wanted:
             done = pusher.push(run.name, stored.folder, stored.stem, progress=meter.advance)
             pushed.append(PushedSet(manifest, done.sent_bytes, done.advanced))
