@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+from ...core.errors import CkptsyncError
 from ...core.fsread import Hasher
+from ..base import Store
 from .keys import object_key
 from .repository import Repository
 from .versions import Piece
@@ -52,9 +54,11 @@ class Packing:
         self._lock = threading.Lock()
         self._whole: Hasher | None = None
         self._first = 0
-        # None: no large object has gone. The first one goes without asking, for the answer, which is yes only where an
-        # earlier push was cut short, is not worth waiting for
-        self._asking: bool | None = None
+        # Whether others are asked for at all: what is asked beside the first large one is whether an earlier push has
+        # sent it, and was cut short. That one goes at once, for the answer is mostly no
+        self._asker = ThreadPoolExecutor(1, thread_name_prefix="ckptsync-ask")
+        self._begun_before: Future[bool] | None = None
+        self._asking = True
         self.sent_bytes = 0
 
     def __enter__(self) -> Self:
@@ -64,6 +68,7 @@ class Packing:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)
+        self._asker.shutdown(wait=True)
 
     def begin(self, *, whole: bool = False) -> None:
         """Let what comes next begin an object of its own.
@@ -122,20 +127,30 @@ class Packing:
         waiting = len(self._objects) - self._repository.workers
         if waiting >= 0:
             self._objects[waiting].result()
-        is_large = size >= _ASK_BYTES
-        self._objects.append(self._pool.submit(self._store, parts, digest, is_large and self._asking is not None))
-        if is_large and self._asking is None:
-            self._asking = True
+        begun_before = None
+        if size >= _ASK_BYTES:
+            begun_before = self._begun_before
+            self._begun_before = begun_before or Future()
+        is_first = begun_before is None and size >= _ASK_BYTES
+        self._objects.append(self._pool.submit(self._store, parts, digest, begun_before, is_first))
 
-    def _store(self, parts: list[bytes], digest: str | None, ask: bool) -> tuple[str, int]:
+    def _store(
+        self, parts: list[bytes], digest: str | None, begun_before: Future[bool] | None, is_first: bool
+    ) -> tuple[str, int]:
         store = self._repository.store
-        data = b"".join(parts)
-        parts.clear()
-        if digest is None:
-            digest = "sha256:" + hashlib.sha256(data).hexdigest()
+        try:
+            data = b"".join(parts)
+            parts.clear()
+            digest = digest or "sha256:" + hashlib.sha256(data).hexdigest()
+        except BaseException:
+            if is_first and self._begun_before is not None:
+                self._begun_before.set_result(False)  # others wait for it
+            raise
         key = object_key(digest)
         there = None
-        if ask and self._asking:
+        if is_first and self._begun_before is not None:
+            self._asker.submit(_ask, store, key, self._begun_before)
+        if begun_before is not None and self._asking and begun_before.result():
             there = store.head(key)
             # Objects arrive about in the order in which they are sent: behind one that did not, none did
             self._asking = there is not None
@@ -145,3 +160,13 @@ class Packing:
                 self.sent_bytes += len(data)
         self._sent(len(data))
         return digest, len(data)
+
+
+def _ask(store: Store, key: str, answer: Future[bool]) -> None:
+    found = False
+    try:
+        found = store.head(key) is not None
+    except CkptsyncError:
+        pass  # it is sent, and that tells what is wrong
+    finally:
+        answer.set_result(found)
