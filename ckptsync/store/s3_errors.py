@@ -115,6 +115,7 @@ def translate(error: Exception, *, url: str, action: str) -> CkptsyncError:
 
 def _without_answer(error: Exception, url: str, action: str) -> CkptsyncError:
     from botocore import exceptions as known
+    from urllib3.exceptions import HTTPError  # what breaks in the middle of an answer that tells of an error
 
     said = f"cannot {action} in {url}"
     if isinstance(error, KeyError) and error.args and error.args[0] in _FIELDS:
@@ -133,7 +134,7 @@ def _without_answer(error: Exception, url: str, action: str) -> CkptsyncError:
         return ConfigError(f"{said}: no region is known", hint="add '?region=...' to the URL")
     if isinstance(error, known.ParamValidationError | known.InvalidEndpointConfigurationError):
         return UsageError(f"{said}: the bucket's name or the endpoint is not valid")
-    if not isinstance(error, known.BotoCoreError | known.HTTPClientError | OSError):
+    if not isinstance(error, known.BotoCoreError | known.HTTPClientError | HTTPError | OSError):
         raise error
     place = _endpoint(error)
     if isinstance(error, known.SSLError):

@@ -271,6 +271,17 @@ class TestS3ThroughAFaultyProxy:
             proxy.next(Fault(kind, after=after))
             assert store.read("a", limit=2_000_000).data == data
 
+    @pytest.mark.parametrize("kind", ["cut", "reset", "length"])
+    def test_what_is_not_there_is_told_when_the_answer_breaks(
+        self, store: Store, proxy: FaultyProxy, kind: Kind
+    ) -> None:
+        """In its head or in the text that says so."""
+        for after in range(0, 600, 60):
+            proxy.next(Fault(kind, after=after))
+            with pytest.raises(NothingFoundError):
+                store.read("nothing", limit=1)
+            assert proxy.waiting == 0
+
     def test_reading_goes_on_after_a_stall(self, store: Store, proxy: FaultyProxy) -> None:
         data = payload(1_000_000)
         store.put("a", data)
