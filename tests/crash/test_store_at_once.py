@@ -202,6 +202,7 @@ def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
+_KILLS_OF_ONE = 4
 _TRIP = """
 import sys
 from pathlib import Path
@@ -220,29 +221,32 @@ print("end", flush=True)
 
 
 def _kill_trips(s3_server: weed.Server, folder: Path, count: int) -> int:
+    """Kill so many processes in the middle of their trips; a few of them in a row share a repository that was empty."""
     fill(folder / "tree")
     chance = random.Random(11)
-    killed = 0
-    url = s3_server.url(f"kills-{os.getpid()}-{count}")
-    repository = create_repository(open_store(url))
-    acked: set[str] = set()
-    for number in range(count):
-        stems = " ".join(stem(steps) for steps in STEPS)
-        target = folder / f"target-{number // 5}"
-        command = [sys.executable, "-c", _TRIP, url, str(folder / "tree"), stems, str(target)]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        time.sleep(chance.random() * 0.6)
-        process.send_signal(signal.SIGKILL)
-        lines = process.communicate()[0].splitlines()
-        killed += "end" not in lines
-        acked |= {line.removeprefix("pushed ") for line in lines if line.startswith("pushed ")}
-        for stored in sets.scan(target):
-            if stored.manifest is not None:
-                assert sets.check_files(target, stored.manifest) == ()
-    assert acked <= {version.key for version in repository.versions()}
-    assert_sound(repository, folder / "whole")
+    stems = " ".join(stem(steps) for steps in STEPS)
+    killed = number = 0
+    while killed < count:
+        url = s3_server.url(f"kills-{os.getpid()}-{count}-{number}")
+        repository = create_repository(open_store(url))
+        target, acked = folder / f"target-{number}", set[str]()
+        number += 1
+        for _ in range(_KILLS_OF_ONE):
+            command = [sys.executable, "-c", _TRIP, url, str(folder / "tree"), stems, str(target)]
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            time.sleep(chance.random() * 0.4)
+            process.send_signal(signal.SIGKILL)
+            lines = process.communicate()[0].splitlines()
+            killed += "end" not in lines
+            acked |= {line.removeprefix("pushed ") for line in lines if line.startswith("pushed ")}
+            for stored in sets.scan(target):
+                if stored.manifest is not None:
+                    assert sets.check_files(target, stored.manifest) == ()
+        assert acked <= {version.key for version in repository.versions()}
+        assert_sound(repository, folder / f"whole-{number}")
+        repository.store.close()
     return killed
 
 
