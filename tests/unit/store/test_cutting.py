@@ -14,15 +14,20 @@ from ckptsync.core.errors import CorruptError
 from ckptsync.core.readers.window import Window
 from ckptsync.store.folder import FolderStore
 from ckptsync.store.repository import (
+    Line,
     Pushed,
     Repository,
+    claims,
     create_repository,
     cutting,
     pull_set,
+    push_set,
     pushing,
     removing,
     scrub,
 )
+from ckptsync.store.repository.ahead import Ahead
+from ckptsync.store.repository.pushing import Pusher
 from ckptsync.store.repository.ranges import Span, spans
 
 pytestmark = pytest.mark.slow
@@ -123,46 +128,66 @@ def test_what_is_shared_outlives_its_first_version(repository: Repository, tree:
     assert_whole(repository, pushed[1:], tree, tmp_path)
 
 
-def test_a_file_that_changes_while_it_is_compared(
-    repository: Repository, tree: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("step", "before", "said"),
+    [
+        ("_draft_changes", True, "disagrees with its seal"),  # while it is compared
+        ("_check", False, "other bytes a moment later"),  # between being compared and being sent
+    ],
+)
+def test_a_file_that_changes_meanwhile(
+    repository: Repository, tree: Path, monkeypatch: pytest.MonkeyPatch, step: str, before: bool, said: str
 ) -> None:
     first = tensors()
     push(repository, tree, safetensors(first))
     manifest = write_large_set(tree, 200, {"model": safetensors(changed(first, "5"))})
     path = tree / manifest.model.path
-    plan = cutting._draft_changes
+    does = getattr(cutting, step)
 
-    def meddle(*arguments: object) -> object:
+    def meddle() -> None:
         with open(path, "r+b") as file:
             file.seek(path.stat().st_size - 15 * TENSOR + 10)
             file.write(b"other")
-        return plan(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(cutting, "_draft_changes", meddle)
-    with pushing(repository) as pusher, pytest.raises(CorruptError, match="disagrees with its seal"):
+    def does_meddled(*arguments: object) -> object:
+        if before:
+            meddle()
+        result = does(*arguments)
+        if not before:
+            meddle()
+        return result
+
+    monkeypatch.setattr(cutting, step, does_meddled)
+    with pushing(repository) as pusher, pytest.raises(CorruptError, match=said):
         pusher.push("run", tree, manifest.stem)
     assert len(list(repository.versions())) == 1
 
 
-def test_a_file_that_changes_before_it_is_sent(
-    repository: Repository, tree: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("moved", [False, True])
+def test_what_was_read_before_the_claim_counts_only_while_the_head_stands(
+    repository: Repository, tree: Path, tmp_path: Path, moved: bool
 ) -> None:
+    """Else it may have been removed meanwhile: then it is compared with what the head names now."""
     first = tensors()
-    push(repository, tree, safetensors(first))
-    manifest = write_large_set(tree, 200, {"model": safetensors(changed(first, "5"))})
-    path = tree / manifest.model.path
-    check = cutting._check
-
-    def check_and_meddle(*arguments: object) -> None:
-        check(*arguments)  # type: ignore[arg-type]
-        with open(path, "r+b") as file:
-            file.seek(path.stat().st_size - 15 * TENSOR + 10)
-            file.write(b"other")
-
-    monkeypatch.setattr(cutting, "_check", check_and_meddle)
-    with pushing(repository) as pusher, pytest.raises(CorruptError, match="other bytes a moment later"):
-        pusher.push("run", tree, manifest.stem)
-    assert len(list(repository.versions())) == 1
+    pushed = push(repository, tree, safetensors(first))
+    manifest = write_large_set(tree, 900, {"model": safetensors(changed(first, "0"))})
+    line = Line("run", manifest.scenario)
+    ahead = Ahead(repository, line)
+    assert ahead.found()[1] is not None
+    if moved:
+        other = write_large_set(tree, 800, {"model": safetensors(tensors())})
+        push_set(repository, "run", tree, other.stem)
+        with removing(repository) as remover:
+            remover.remove([pushed[0].version])
+            assert remover.sweep().objects > 0
+    with claims.held(repository.store, claims.PUSH, (claims.REMOVE,), what="the push") as claim:
+        ahead.confirm()
+        done = Pusher(repository, claim, {line: ahead}).push("run", tree, manifest.stem)
+    ahead.close()
+    assert done.advanced
+    assert (done.sent_bytes < 2 * TENSOR) == (not moved)
+    assert list(scrub(repository)) == []
+    assert_whole(repository, [done], tree, tmp_path)
 
 
 def test_changes_that_become_too_many_are_stored_whole(repository: Repository, tree: Path, tmp_path: Path) -> None:
