@@ -206,6 +206,11 @@ _STORAGE_HINTS = {
 }
 
 
+def is_full(error: CkptsyncError) -> bool:
+    """Whether it says that a disk or quota has no room left."""
+    return isinstance(error, StorageError) and getattr(error.__cause__, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+
+
 def storage_error(error: OSError, path: Path | str, *, action: str = "write") -> StorageError:
     """Translate an OSError into a StorageError that names the path.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 from collections.abc import Iterator
@@ -10,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..core import fsio
-from ..core.errors import NothingFoundError, StorageError, UnsafePathError, storage_error
+from ..core.errors import NothingFoundError, StorageError, UnsafePathError, is_full, storage_error
 from ..core.grants import Target
 from . import base, walking
 from .base import Capabilities, ObjectInfo, PreconditionError, Stored
@@ -150,7 +149,7 @@ def _room() -> Iterator[None]:
     try:
         yield
     except StorageError as error:
-        if isinstance(error.__cause__, OSError) and error.__cause__.errno in (errno.ENOSPC, errno.EDQUOT):
+        if is_full(error):
             error.hint = _NO_ROOM
         raise
 

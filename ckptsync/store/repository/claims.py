@@ -17,7 +17,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from ...core.clock import now
-from ...core.errors import CkptsyncError, LimitError, LockedError, NothingFoundError, ServiceError, StorageError
+from ...core.errors import (
+    CkptsyncError,
+    LimitError,
+    LockedError,
+    NothingFoundError,
+    ServiceError,
+    StorageError,
+    is_full,
+)
 from ..base import ObjectInfo, PreconditionError, Store
 from . import documents, keys
 
@@ -72,8 +80,8 @@ class Claim:
         """Write it. Where there is no room, it says nothing but that it is there."""
         try:
             self._put(None)
-        except (StorageError, LimitError):
-            if self.kind != REMOVE:
+        except (StorageError, LimitError) as error:
+            if self.kind != REMOVE or (isinstance(error, StorageError) and not is_full(error)):
                 raise
             self._data = b""  # an empty object mostly has room, and who makes room needs a claim
             self._put(None)
