@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 from ...core import jsonio, names
@@ -231,7 +232,7 @@ class Relay:
             prefix = live.prefix(self._record)
             for entry in manifest.files:
                 if entry not in self._arrived:
-                    store.put_stream(prefix + entry.path, lambda path=entry.path: self._chunks(path))  # type: ignore[misc]
+                    store.put_stream(prefix + entry.path, partial(self._chunks, entry.path))
                     self._arrived.add(entry)
                     size += entry.size_bytes
             store.put(prefix + stem + SEALED_SUFFIX, self._grant.seal(seal))
